@@ -1,0 +1,165 @@
+"""Every setting of Kav, once: its name in the environment, its unit, its default and the reason for it.
+
+Read once at boot by `app.create_app` and handed down; no other module looks at the environment.
+
+    settings = Settings()                      # from the environment and ./.env
+    settings = Settings(PORT=0, MAX_CALLS=3)   # in a test
+
+Field names are the names of the environment variables, so that what an operator types is what the code says.
+"""
+
+from typing import Annotated, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class Settings(BaseSettings):
+    """One installation's settings; see each field's description, or `.env.example`."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True, case_sensitive=True)
+
+    # Where Kav listens and what the world calls it
+    HOST: str = Field(default="", description="Address to bind. Default: 0.0.0.0 with a Twilio token, else 127.0.0.1.")
+    PORT: int = Field(default=8080, ge=0, le=65535, description="Port to bind. Heroku sets it.")
+    PUBLIC_BASE_URL: str = Field(
+        default="",
+        description="What Twilio calls Kav, e.g. https://kav.example.com (no path). Signatures are checked against it.",
+    )
+
+    # Twilio
+    TWILIO_ACCOUNT_SID: str = Field(default="", description="AC...; REST calls, and a check of each stream's start.")
+    TWILIO_AUTH_TOKEN: SecretStr = Field(default=SecretStr(""), description="Signs every webhook and the media socket.")
+    TWILIO_API_BASE_URL: str = Field(default="https://api.twilio.com", description="Another host for a stand-in.")
+
+    # OpenAI
+    OPENAI_API_KEY: SecretStr = Field(default=SecretStr(""), description="Key for the Realtime API.")
+    OPENAI_REALTIME_URL: str = Field(
+        default="wss://api.openai.com/v1/realtime", description="Realtime endpoint, without the model."
+    )
+    OPENAI_REALTIME_MODEL: str = Field(default="gpt-realtime-2.1", description="Speech-to-speech model.")
+    OPENAI_VOICE: str = Field(default="marin", description="The bot's voice; fixed for a whole call.")
+    OPENAI_TRANSCRIBE_MODEL: str = Field(default="gpt-transcribe", description="Transcribes the caller; language open.")
+
+    # Records
+    DATABASE_URL: str = Field(
+        default="sqlite:///kav.db", description="SQLAlchemy URL; postgres:// becomes postgresql+psycopg://."
+    )
+
+    # Who may ask, and who is answered
+    KAV_API_TOKEN: SecretStr = Field(default=SecretStr(""), description="Bearer token of the operator's HTTP API.")
+    KAV_DEFAULT_NUMBERS: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="Dialled numbers that the default flow answers, comma separated; * for all."
+    )
+    KAV_REHEARSAL: bool = Field(default=False, description="A rehearsal on a laptop: loopback, no Twilio, no OpenAI.")
+
+    # Limits
+    MAX_CALLS: int = Field(default=100, ge=1, description="Concurrent streams; beyond it the upgrade answers 503.")
+    MAX_CALL_S: float = Field(
+        default=900, gt=0, le=3300, description="Longest call in seconds; the model's own limit is 60 minutes."
+    )
+    MEDIA_SILENCE_S: float = Field(
+        default=5, gt=0, description="Seconds without a frame from Twilio, which sends 50 a second, before it is dead."
+    )
+    WRITE_STALL_S: float = Field(default=5, gt=0, description="Seconds that one write to a peer may stand still.")
+    MODEL_CONNECT_TIMEOUT_S: float = Field(default=5, gt=0, description="Seconds to connect and configure the model.")
+    MODEL_REPLY_TIMEOUT_S: float = Field(
+        default=8, gt=0, description="Seconds without progress on a reply before the caller hears an apology."
+    )
+    PREWARM_UNCLAIMED_S: float = Field(default=30, gt=0, description="Seconds a prewarmed model waits for its stream.")
+    ENTRY_TTL_S: float = Field(default=120, gt=0, description="Seconds an ended or unclaimed entry stays known.")
+    HANGUP_FALLBACK_S: float = Field(
+        default=3, gt=0, description="Seconds after Kav's end before REST hangs up, if Twilio did not ask what next."
+    )
+    TERMINAL_STATUS_S: float = Field(
+        default=60, gt=0, description="Seconds after Kav's end before a missing terminal status is fetched over REST."
+    )
+    DRAIN_SECONDS: float = Field(default=20, ge=0, description="Seconds live calls may finish in after SIGTERM.")
+
+    # Voice activity detection, the only knob against noise (Hebrew phone lines; lessons.md of the business)
+    VAD_THRESHOLD: float = Field(default=0.6, ge=0, le=1, description="0..1; higher asks for louder speech.")
+    VAD_SILENCE_MS: int = Field(default=600, ge=100, le=5000, description="Quiet that ends a caller's turn, in ms.")
+    VAD_PREFIX_MS: int = Field(default=300, ge=0, le=2000, description="Audio kept from before speech, in ms.")
+
+    LOG_LEVEL: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
+    DYNO: str = Field(default="", description="Set by Heroku; tells Kav that its disk does not survive a restart.")
+
+    @field_validator("KAV_DEFAULT_NUMBERS", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("PUBLIC_BASE_URL", "TWILIO_API_BASE_URL", "OPENAI_REALTIME_URL")
+    @classmethod
+    def _strip_slash(cls, value: str) -> str:
+        return value.rstrip("/")
+
+    @field_validator("DATABASE_URL")
+    @classmethod
+    def _sqlalchemy_url(cls, value: str) -> str:
+        for old in ("postgres://", "postgresql://"):
+            if value.startswith(old):
+                return "postgresql+psycopg://" + value.removeprefix(old)
+        return value
+
+    @model_validator(mode="after")
+    def _rehearsal_stays_home(self) -> Self:
+        """Rehearsal checks no signatures, so it may be reached by nobody but this machine."""
+        if not self.KAV_REHEARSAL:
+            return self
+        reasons = {
+            "TWILIO_AUTH_TOKEN is set": bool(self.TWILIO_AUTH_TOKEN.get_secret_value()),
+            "DYNO is set": bool(self.DYNO),
+            f"HOST is {self.HOST}": self.HOST not in ("", *LOOPBACK),
+            f"PUBLIC_BASE_URL is {self.PUBLIC_BASE_URL}": not self.public_is_loopback,
+        }
+        for reason, refused in reasons.items():
+            if refused:
+                raise ValueError(f"KAV_REHEARSAL is for one laptop, but {reason}: unset one of the two.")
+        return self
+
+    @property
+    def bind_host(self) -> str:
+        """The address to listen on: open to the world only when signatures can be checked."""
+        return self.HOST or ("0.0.0.0" if self.checks_signatures else "127.0.0.1")  # noqa: S104: signed requests only
+
+    @property
+    def checks_signatures(self) -> bool:
+        """Whether there is a token to check Twilio's signatures with."""
+        return bool(self.TWILIO_AUTH_TOKEN.get_secret_value())
+
+    @property
+    def public_is_loopback(self) -> bool:
+        """Whether the public address is this machine (or not set)."""
+        return not self.PUBLIC_BASE_URL or urlsplit(self.PUBLIC_BASE_URL).hostname in LOOPBACK
+
+    @property
+    def base_url(self) -> str:
+        """What Twilio calls Kav; on a laptop without a public address, the address that is bound."""
+        return self.PUBLIC_BASE_URL or f"http://127.0.0.1:{self.PORT}"
+
+    @property
+    def media_url(self) -> str:
+        """The media socket's URL, exactly as written into TwiML and as Twilio signs it (protocols 1.2)."""
+        return "ws" + self.base_url.removeprefix("http") + "/twilio/media"
+
+    def missing(self) -> str:
+        """One sentence that says what is missing before real calls can be served, or the empty string."""
+        if self.KAV_REHEARSAL:
+            return ""
+        if not self.OPENAI_API_KEY.get_secret_value():
+            return (
+                "OPENAI_API_KEY is not set: put it into the environment or into .env (see .env.example), "
+                "or run `make run` to rehearse without any account."
+            )
+        if self.checks_signatures and not self.PUBLIC_BASE_URL:
+            return (
+                "PUBLIC_BASE_URL is not set: Twilio's signatures cannot be checked without the address it calls; "
+                "set it to e.g. https://your-app.example.com."
+            )
+        return ""
