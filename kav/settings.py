@@ -126,7 +126,7 @@ class Settings(BaseSettings):
     @property
     def bind_host(self) -> str:
         """The address to listen on: open to the world only when signatures can be checked."""
-        return self.HOST or ("0.0.0.0" if self.checks_signatures else "127.0.0.1")  # noqa: S104: signed requests only
+        return self.HOST or ("0.0.0.0" if self.checks_signatures else "127.0.0.1")  # noqa: S104 - every request is signed
 
     @property
     def checks_signatures(self) -> bool:
