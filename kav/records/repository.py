@@ -1,0 +1,209 @@
+"""What is stored of a call and how: each record one atomic upsert, the same on SQLite and PostgreSQL.
+
+Records are values: built where the event happens, applied on the writer's thread. A record may be applied
+twice (a lost answer is retried), so every upsert is idempotent.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Table, case, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from kav.records import cleaning
+from kav.records.errors import InvalidRecordError
+from kav.records.models import CALLS, SID_CHARS, STREAMS
+
+Row = dict[str, Any]
+Upsert = postgresql.Insert | sqlite.Insert
+_FIRST_WINS = frozenset({"direction", "call_sid"})  # a call's direction, and a stream's call, never change
+_EARLIEST_WINS = frozenset({"created_at", "opened_at"})
+
+
+@dataclass(frozen=True, slots=True)
+class StatusReport:
+    """What Twilio says about a call: `status`, `duration` (seconds) and `direction` as it came, however absurd."""
+
+    call_sid: str
+    status: str | None
+    duration: str | int | None
+    direction: str | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """What Kav knows of a call; None says nothing and overwrites nothing. `at` is when it was known."""
+
+    call_sid: str
+    at: datetime
+    direction: str | None = None
+    business: str | None = None
+    from_number: str | None = None
+    to_number: str | None = None
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    end_reason: str | None = None
+    socket_ghost_ms: float | None = None
+    line_ghost_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRecord:
+    """What Kav knows of one media stream; None says nothing and overwrites nothing."""
+
+    stream_sid: str
+    call_sid: str
+    at: datetime
+    opened_at: datetime | None = None
+    ended_at: datetime | None = None
+    end_reason: str | None = None
+    socket_ghost_ms: float | None = None
+    frames_in: int | None = None
+    frames_out: int | None = None
+    barge_ins: int | None = None
+
+
+Record = StatusReport | CallRecord | StreamRecord
+
+
+def save(connection: Connection, record: Record) -> str:
+    """Store one record inside the caller's transaction; returns a notice worth logging, mostly empty.
+
+    Raises InvalidRecordError for a record without a call.
+    """
+    if isinstance(record, StatusReport):
+        return save_call_status(connection, record)
+    if isinstance(record, CallRecord):
+        return save_call(connection, record)
+    return save_stream(connection, record)
+
+
+def save_call_status(connection: Connection, report: StatusReport) -> str:
+    """Upsert a call's status: the first terminal status wins, the duration kept is the greatest seen.
+
+    Twilio's callbacks come late, twice and out of order, so a status only ever moves forward.
+    """
+    direction = cleaning.direction_of(report.direction)
+    insert = _insert(connection, CALLS).values(
+        call_sid=_sid(report.call_sid, report.call_sid),
+        status=cleaning.status_of(report.status),
+        terminal_status=cleaning.terminal_status_of(report.status),
+        duration_s=cleaning.duration_of(report.duration),
+        direction=direction,
+        created_at=report.at,
+        updated_at=report.at,
+    )
+    new, old = insert.excluded, CALLS.c
+    moves_forward = _rank(new.status) > _rank(old.status)
+    upsert = insert.on_conflict_do_update(
+        index_elements=[old.call_sid],
+        set_={
+            "status": case((moves_forward, new.status), else_=old.status),
+            "terminal_status": func.coalesce(old.terminal_status, new.terminal_status),
+            "duration_s": _greatest(old.duration_s, new.duration_s),
+            "direction": func.coalesce(old.direction, new.direction),
+            "updated_at": new.updated_at,
+        },
+    )
+    return _direction_notice(connection.execute(upsert.returning(old.direction)).scalar_one(), direction)
+
+
+def save_call(connection: Connection, record: CallRecord) -> str:
+    """Upsert what Kav knows of a call."""
+    values = _known(CALLS, asdict(record))
+    values["call_sid"] = _sid(record.call_sid, record.call_sid)
+    values["direction"] = cleaning.direction_of(record.direction)
+    values["created_at"] = record.created_at or record.at
+    values["updated_at"] = record.at
+    upsert = _merge(connection, CALLS, values)
+    stored = connection.execute(upsert.returning(CALLS.c.direction)).scalar_one()
+    return _direction_notice(stored, values["direction"])
+
+
+def save_stream(connection: Connection, record: StreamRecord) -> str:
+    """Upsert what Kav knows of a stream; its call is created when it is not known yet."""
+    call_sid = _sid(record.call_sid, record.call_sid)
+    call = {"call_sid": call_sid, "created_at": record.opened_at or record.at, "updated_at": record.at}
+    connection.execute(_insert(connection, CALLS).values(call).on_conflict_do_nothing())
+    values = _known(STREAMS, asdict(record))
+    values |= {"call_sid": call_sid, "stream_sid": _sid(record.stream_sid, record.call_sid)}
+    connection.execute(_merge(connection, STREAMS, values))
+    return ""
+
+
+def get_call(connection: Connection, call_sid: str) -> Row | None:
+    """One call with its `streams`, or None."""
+    sid = cleaning.key(call_sid, SID_CHARS)
+    call = connection.execute(select(CALLS).where(CALLS.c.call_sid == sid)).mappings().one_or_none()
+    if call is None:
+        return None
+    streams = select(STREAMS).where(STREAMS.c.call_sid == sid).order_by(STREAMS.c.opened_at, STREAMS.c.stream_sid)
+    return {**call, "streams": [dict(stream) for stream in connection.execute(streams).mappings()]}
+
+
+def list_calls(connection: Connection, limit: int = 50, before: datetime | None = None) -> list[Row]:
+    """The newest calls first, at most `limit`, those created before `before` when it is given."""
+    query = select(CALLS).order_by(CALLS.c.created_at.desc(), CALLS.c.call_sid).limit(limit)
+    if before is not None:
+        query = query.where(CALLS.c.created_at < before)
+    return [dict(call) for call in connection.execute(query).mappings()]
+
+
+def _insert(connection: Connection, table: Table) -> Upsert:
+    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
+
+
+def _merge(connection: Connection, table: Table, values: Mapping[str, Any]) -> Upsert:
+    """Insert, or update only the columns that are said; one statement, so two writers cannot lose each other's."""
+    insert = _insert(connection, table).values(dict(values))
+    primary = [column.name for column in table.primary_key]
+    changes = {
+        name: _merged(table.c[name], insert.excluded[name], name)
+        for name, value in values.items()
+        if value is not None and name not in primary
+    }
+    return insert.on_conflict_do_update(index_elements=primary, set_=changes)
+
+
+def _merged(old: ColumnElement[Any], new: ColumnElement[Any], name: str) -> ColumnElement[Any]:
+    if name in _FIRST_WINS:
+        return func.coalesce(old, new)
+    if name in _EARLIEST_WINS:
+        return case((old < new, old), else_=new)
+    return new
+
+
+def _known(table: Table, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that are columns and are said, each cut to its column's length."""
+    said = {name: value for name, value in fields.items() if name in table.c and value is not None}
+    return {name: _fitting(table, name, value) for name, value in said.items()}
+
+
+def _fitting(table: Table, name: str, value: object) -> object:
+    length = getattr(table.c[name].type, "length", None)
+    return cleaning.words(value, length) if isinstance(value, str) and length else value
+
+
+def _sid(text: str, call_sid: str) -> str:
+    if not text or not call_sid:
+        raise InvalidRecordError(f"call {call_sid!r}: a record without its CallSid or StreamSid cannot be stored")
+    return cleaning.key(text, SID_CHARS)
+
+
+def _rank(status: ColumnElement[Any]) -> ColumnElement[Any]:
+    return case(cleaning.STATUS_RANK, value=status, else_=-1)
+
+
+def _greatest(old: ColumnElement[Any], new: ColumnElement[Any]) -> ColumnElement[Any]:
+    # NULL compares as unknown, which takes the first branch's else: a missing new value keeps the old one.
+    return case((old.is_(None), new), (new > old, new), else_=old)
+
+
+def _direction_notice(stored: str | None, said: str | None) -> str:
+    if said is None or stored == said:
+        return ""
+    return f"direction stays {stored}: a later report says {said}, and a call's direction never changes"
