@@ -1,0 +1,318 @@
+"""The OpenAI Realtime API (GA) over websocket-client: connecting, and its events as typed messages.
+
+Decides nothing. Server events become the call's events (`kav.call.events`); the call's actions become client events.
+Event names and fields are those of the Realtime API reference, "Client events" and "Server events"; unknown server
+events are passed over, for the API may grow.
+"""
+
+import hashlib
+import hmac
+import ssl
+from collections.abc import Callable
+from typing import Any, Final, TypeVar, cast, get_args
+
+import msgspec
+import websocket
+from msgspec import Raw, Struct
+from websockets.protocol import Side
+
+from kav.call import events
+from kav.wire.twilio_media import audio_bytes, base64_text
+from kav.wire.websocket import WebSocket
+
+MAX_DELTA_BYTES: Final = 16 * 1024 * 1024
+"""Base64 bytes of one audio delta; the API's own limit for audio in one event is 15 MiB."""
+
+PCMU: Final = "audio/pcmu"
+
+
+class ConnectFailed(Exception):
+    """The model's socket could not be opened; the message says why and what to look at."""
+
+
+class Connector:
+    """Opens Realtime sockets; keeps one TLS context, for building one stalls everybody for 15 ms."""
+
+    def __init__(self, url: str, model: str, key: str, timeout_s: float) -> None:
+        self._url = f"{url}?model={model}"
+        self._key = key
+        self._timeout_s = timeout_s
+        self._tls = ssl.create_default_context()
+
+    def connect(self, caller: str) -> WebSocket:
+        """Open a socket for `caller`, whose number goes out only as a keyed hash (header OpenAI-Safety-Identifier).
+
+        Raises:
+            ConnectFailed: refused, not reachable, or not in time.
+        """
+        identity = hmac.new(self._key.encode(), caller.encode(), hashlib.sha256).hexdigest()
+        try:
+            client = websocket.create_connection(
+                self._url,
+                timeout=self._timeout_s,
+                header={"Authorization": f"Bearer {self._key}", "OpenAI-Safety-Identifier": identity},
+                sslopt={"context": self._tls},
+                enable_multithread=False,
+                redirect_limit=0,
+            )
+        except websocket.WebSocketBadStatusException as error:
+            raise ConnectFailed(_explain(error.status_code)) from None
+        except (websocket.WebSocketException, OSError) as error:
+            raise ConnectFailed(
+                f"The model cannot be reached: {error}. Check OPENAI_REALTIME_URL and the network."
+            ) from None
+        sock = client.sock
+        sock.settimeout(None)
+        return WebSocket(sock, Side.CLIENT, max_message_bytes=None)
+
+
+def _explain(status: int) -> str:
+    remedies = {
+        401: "Check OPENAI_API_KEY.",
+        403: "The key has no access to this model: check OPENAI_REALTIME_MODEL and the project's permissions.",
+        404: "Check OPENAI_REALTIME_URL and OPENAI_REALTIME_MODEL.",
+        429: "Rate limit or quota: check usage and billing.",
+    }
+    return f"The model refused the connection with HTTP {status}. {remedies.get(status, 'Try again later.')}"
+
+
+# Client events
+
+
+def session_update(session: dict[str, Any]) -> bytes:
+    """Encode `session.update`; always the first event on a socket."""
+    return msgspec.json.encode({"type": "session.update", "event_id": "kav_session", "session": session})
+
+
+def append_audio(payload: bytes) -> bytes:
+    """Encode `input_audio_buffer.append`; `payload` is a quoted base64 string."""
+    return b'{"type":"input_audio_buffer.append","audio":' + payload + b"}"
+
+
+def system_item(item_id: str, text: str) -> bytes:
+    """Encode `conversation.item.create` of a system message: state and orders travel as appended items."""
+    content = [{"type": "input_text", "text": text}]
+    item = {"id": item_id, "type": "message", "role": "system", "content": content}
+    return msgspec.json.encode({"type": "conversation.item.create", "event_id": item_id, "item": item})
+
+
+def response_create(key: str, *, tools: bool) -> bytes:
+    """Encode `response.create`; `key` comes back in the response's metadata, and as event_id in an error."""
+    response: dict[str, Any] = {"metadata": {"kav": key}}
+    if not tools:
+        response["tool_choice"] = "none"
+    return msgspec.json.encode({"type": "response.create", "event_id": key, "response": response})
+
+
+def response_cancel(response_id: str) -> bytes:
+    """Encode `response.cancel` of one response, so that it can never hit the next one."""
+    return msgspec.json.encode({"type": "response.cancel", "response_id": response_id})
+
+
+def item_truncate(item_id: str, audio_end_ms: int) -> bytes:
+    """Encode `conversation.item.truncate`: the model remembers `audio_end_ms` of the item."""
+    return msgspec.json.encode(
+        {"type": "conversation.item.truncate", "item_id": item_id, "content_index": 0, "audio_end_ms": audio_end_ms}
+    )
+
+
+def item_delete(item_id: str) -> bytes:
+    """Encode `conversation.item.delete`."""
+    return msgspec.json.encode({"type": "conversation.item.delete", "item_id": item_id})
+
+
+def item_retrieve(item_id: str) -> bytes:
+    """Encode `conversation.item.retrieve`, which changes nothing: a way to ask whether the model is still there."""
+    return msgspec.json.encode({"type": "conversation.item.retrieve", "item_id": item_id})
+
+
+def tool_output(call_id: str, output: str) -> bytes:
+    """Encode `conversation.item.create` of a function call's output."""
+    item = {"type": "function_call_output", "call_id": call_id, "output": output}
+    return msgspec.json.encode({"type": "conversation.item.create", "item": item})
+
+
+# Server events
+
+
+class _Envelope(Struct, gc=False):
+    type: str
+
+
+class Format(Struct):
+    """An audio format, e.g. audio/pcmu."""
+
+    type: str = ""
+
+
+class _Audio(Struct):
+    format: Format = msgspec.field(default_factory=Format)
+
+
+class _AudioBothWays(Struct):
+    input: _Audio = msgspec.field(default_factory=_Audio)
+    output: _Audio = msgspec.field(default_factory=_Audio)
+
+
+class _Session(Struct):
+    audio: _AudioBothWays = msgspec.field(default_factory=_AudioBothWays)
+
+
+class SessionUpdated(Struct):
+    """`session.updated`: the whole configuration in force."""
+
+    session: _Session
+
+    @property
+    def speaks_pcmu(self) -> bool:
+        """Whether audio is mu-law both ways; else the caller's voice would be read as something else."""
+        return self.session.audio.input.format.type == self.session.audio.output.format.type == PCMU
+
+
+class Failure(Struct):
+    """What an `error` event says."""
+
+    message: str = ""
+    code: str | None = None
+    type: str | None = None
+    event_id: str | None = None
+
+
+class ErrorEvent(Struct):
+    """`error`: a request was refused; most leave the session alive."""
+
+    error: Failure
+
+
+class _ItemEvent(Struct):
+    item_id: str = ""
+
+
+class _ResponseBody(Struct):
+    id: str
+    metadata: dict[str, str] | None = None
+    status: str = "completed"
+    status_details: dict[str, Any] | None = None
+
+    @property
+    def detail(self) -> str:
+        """The reason of a status, or the code of its error."""
+        details = self.status_details or {}
+        error = details.get("error") or {}
+        return str(error.get("code") or error.get("type") or details.get("reason") or "")
+
+
+class _ResponseEvent(Struct):
+    response: _ResponseBody
+
+
+class _OutputItem(Struct):
+    id: str = ""
+    type: str = ""
+    status: str = ""
+    name: str = ""
+    call_id: str = ""
+    arguments: str = ""
+
+
+class _OutputItemEvent(Struct):
+    response_id: str
+    item: _OutputItem
+
+
+class _AudioDelta(Struct, gc=False):
+    response_id: str
+    item_id: str
+    delta: Raw
+
+
+class _AudioDone(Struct):
+    response_id: str
+    item_id: str
+
+
+class MalformedEvent(ValueError):
+    """A server event that cannot be read; it is passed over and counted."""
+
+
+Translated = events.Event | SessionUpdated | ErrorEvent | None
+_Shape = TypeVar("_Shape")
+_Translator = Callable[[float, bytes], Translated]
+
+
+def _of(shape: type[_Shape], translate: Callable[[float, _Shape], Translated]) -> _Translator:
+    decode = msgspec.json.Decoder(shape).decode
+    return lambda at, message: translate(at, decode(message))
+
+
+def _speech_started(at: float, _: _ItemEvent) -> Translated:
+    return events.SpeechStarted(at)
+
+
+def _committed(at: float, event: _ItemEvent) -> Translated:
+    return events.TurnCommitted(at, event.item_id)
+
+
+def _created(at: float, event: _ResponseEvent) -> Translated:
+    return events.ResponseCreated(at, event.response.id, (event.response.metadata or {}).get("kav"))
+
+
+def _done(at: float, event: _ResponseEvent) -> Translated:
+    body = event.response
+    status = body.status if body.status in get_args(events.ResponseStatus) else "failed"
+    return events.ResponseDone(at, body.id, cast("events.ResponseStatus", status), body.detail)
+
+
+def _item_added(at: float, event: _OutputItemEvent) -> Translated:
+    return events.ItemAdded(at, event.response_id, event.item.id, is_message=event.item.type == "message")
+
+
+def _item_done(at: float, event: _OutputItemEvent) -> Translated:
+    """Only a completed function call counts: those of interrupted responses come with partial JSON."""
+    item = event.item
+    if item.type != "function_call" or item.status != "completed":
+        return None
+    return events.ToolCalled(at, event.response_id, item.id, item.call_id, item.name, item.arguments)
+
+
+def _audio_delta(at: float, event: _AudioDelta) -> Translated:
+    payload = base64_text(event.delta, MAX_DELTA_BYTES)
+    if payload is None:
+        raise MalformedEvent("audio delta that is not base64")
+    return events.AudioDelta(at, event.response_id, event.item_id, payload, audio_bytes(payload))
+
+
+def _audio_done(at: float, event: _AudioDone) -> Translated:
+    return events.ItemAudioDone(at, event.response_id, event.item_id)
+
+
+def _as_it_is(_: float, event: SessionUpdated | ErrorEvent) -> Translated:
+    return event
+
+
+_translators: Final[dict[str, _Translator]] = {
+    "session.updated": _of(SessionUpdated, _as_it_is),
+    "error": _of(ErrorEvent, _as_it_is),
+    "input_audio_buffer.speech_started": _of(_ItemEvent, _speech_started),
+    "input_audio_buffer.committed": _of(_ItemEvent, _committed),
+    "response.created": _of(_ResponseEvent, _created),
+    "response.done": _of(_ResponseEvent, _done),
+    "response.output_item.added": _of(_OutputItemEvent, _item_added),
+    "response.output_item.done": _of(_OutputItemEvent, _item_done),
+    "response.output_audio.delta": _of(_AudioDelta, _audio_delta),
+    "response.output_audio.done": _of(_AudioDone, _audio_done),
+}
+_type_of: Final = msgspec.json.Decoder(_Envelope).decode
+
+
+def translate(at: float, message: bytes) -> Translated:
+    """Return what a server event means to the call, or None for one that means nothing to it.
+
+    Raises:
+        MalformedEvent: not JSON, binary, or a known event without its fields.
+    """
+    try:
+        translator = _translators.get(_type_of(message).type)
+        return translator(at, message) if translator is not None else None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise MalformedEvent(str(error)) from None

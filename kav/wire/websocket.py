@@ -1,0 +1,236 @@
+"""One WebSocket on a gevent socket: read by one greenlet, written by whoever has something to say, closed for good.
+
+The protocol itself (frames, masks, limits, close codes) is the Sans-I/O half of the `websockets` package; in here are
+the socket's habits that a phone line needs:
+
+- reading happens in the calling greenlet: no reader thread, and TCP's own back-pressure;
+- one writer at a time: whoever finds the socket idle writes until the outbox is empty, all others only enqueue, so
+  that the order of decision is the order on the wire;
+- `overtake` goes before everything: what is queued of older generations is dropped;
+- `close` never waits for the peer: close frame, FIN, then at most `LINGER_S` of discarding what still comes, for an
+  RST would destroy the close frame on its way.
+"""
+
+import socket
+import time
+from collections import deque
+from typing import Any, Final, cast
+
+import gevent
+from gevent import monkey
+from gevent.event import Event
+from gevent.socket import cancel_wait
+from websockets.exceptions import ConnectionClosed
+from websockets.frames import Frame, Opcode
+from websockets.protocol import OPEN, Protocol, Side
+
+RECEIVE_BYTES: Final = 65536
+
+LINGER_S: Final = 0.5
+"""How long a closed socket discards input while it waits for the peer's FIN."""
+
+CLOSE_WRITE_S: Final = 0.05
+"""How long the close frame may take: a peer that does not read is not waited for, the FIN goes without it."""
+
+OUTBOX_BYTES: Final = 4 * 1024 * 1024
+"""Bound of what waits for one peer: some six minutes of speech in base64."""
+
+UNACKNOWLEDGED_MS: Final = 10_000
+"""How long the kernel keeps sending to a peer that acknowledges nothing (TCP_USER_TIMEOUT)."""
+
+NORMAL: Final = 1000
+GOING_AWAY: Final = 1001
+POLICY_VIOLATION: Final = 1008
+INTERNAL_ERROR: Final = 1011
+
+_native_socket = monkey.get_original("socket", "socket")
+
+
+class Closed(Exception):
+    """The WebSocket is over: closed by either side, reset, or lost."""
+
+
+class WebSocket:
+    """An open WebSocket over `sock`, a connected gevent socket whose handshake is done."""
+
+    def __init__(self, sock: socket.socket, side: Side, *, max_message_bytes: int | None) -> None:
+        self._sock = sock
+        self._protocol = Protocol(side, state=OPEN, max_size=max_message_bytes)
+        self._received: deque[bytes] = deque()
+        self._fragments: list[bytes] = []
+        self._outbox: deque[tuple[bytes, int | None]] = deque()
+        self._outbox_bytes = 0
+        self._overflowed = False
+        self._writing_since: float | None = None
+        self._writer_idle = Event()
+        self._writer_idle.set()
+        self._lost: str | None = None
+        self._end_of_file = False
+        self._closing = False
+        self._fin_sent = Event()
+        self.reading_since: float | None = None
+        """When the reader began to wait for the peer; None while it is busy elsewhere. Monotonic seconds."""
+        self.fin_at: float | None = None
+        """When this side sent its FIN. Monotonic seconds."""
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS)
+
+    # Reading: one greenlet
+
+    def receive(self) -> bytes:
+        """Return the next message, however long it takes; a binary one as b"", for neither peer speaks binary.
+
+        Raises:
+            Closed: the peer closed, the connection is lost, or `close` was called.
+        """
+        while not self._received:
+            if self._closing or self._lost is not None:
+                raise Closed(self._lost or "closed by Kav")
+            self._feed(self._wait())
+        return self._received.popleft()
+
+    def _wait(self) -> bytes:
+        self.reading_since = time.monotonic()
+        try:
+            data = self._sock.recv(RECEIVE_BYTES)
+        except (OSError, ValueError) as error:  # ValueError: gevent's word for a TLS socket that was shut down
+            self._lost = self._lost or f"connection lost: {error}"
+            data = b""
+        finally:
+            self.reading_since = None
+        self._end_of_file = self._end_of_file or not data
+        return data
+
+    def _feed(self, data: bytes) -> None:
+        protocol = self._protocol
+        if data:
+            protocol.receive_data(data)
+        else:
+            protocol.receive_eof()
+        for frame in protocol.events_received():
+            self._take(cast("Frame", frame))  # the handshake is done: no requests or responses any more
+        if protocol.state is not OPEN and self._lost is None:
+            self._lost = f"closed by the peer: {protocol.close_exc}" if data else "connection lost: end of file"
+        if protocol.writes and not self._closing and self._lost is None and self._writing_since is None:
+            self._flush()  # a pong
+
+    def _take(self, frame: Frame) -> None:
+        opcode = frame.opcode
+        if opcode is Opcode.TEXT and frame.fin:
+            self._received.append(bytes(frame.data))
+        elif opcode is Opcode.BINARY and frame.fin:
+            self._received.append(b"")
+        elif opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+            self._fragments.append(bytes(frame.data))
+            if frame.fin:
+                self._received.append(b"".join(self._fragments))
+                self._fragments.clear()
+
+    # Writing: any greenlet
+
+    def send(self, message: bytes, generation: int | None = None) -> None:
+        """Send a text message after all that was sent before. Never raises: a lost connection is the reader's news."""
+        if self._closing or self._lost is not None:
+            return
+        self._outbox.append((message, generation))
+        self._outbox_bytes += len(message)
+        if self._writing_since is None:
+            self._flush()
+        elif self._outbox_bytes > OUTBOX_BYTES:
+            self._overflowed = True
+
+    def overtake(self, message: bytes, generation: int) -> None:
+        """Drop what is queued of generations before `generation` and send `message` before all the rest."""
+        kept = [(queued, born) for queued, born in self._outbox if born is None or born >= generation]
+        self._outbox = deque([(message, None), *kept])
+        self._outbox_bytes = sum(len(queued) for queued, _ in self._outbox)
+        if self._writing_since is None and not self._closing and self._lost is None:
+            self._flush()
+
+    def stalled(self, now: float, limit_s: float) -> bool:
+        """Whether the peer has stopped reading: one write stood still for `limit_s`, or the outbox is full."""
+        since = self._writing_since
+        return self._overflowed or (since is not None and now - since > limit_s)
+
+    def _flush(self) -> None:
+        """Write until nothing is left to write."""
+        protocol = self._protocol
+        self._writing_since = time.monotonic()
+        self._writer_idle.clear()
+        try:
+            while not self._closing and (self._outbox or protocol.writes):
+                if self._outbox:
+                    message, _ = self._outbox.popleft()
+                    self._outbox_bytes -= len(message)
+                    protocol.send_text(message)
+                self._writing_since = time.monotonic()
+                self._sock.sendall(b"".join(protocol.data_to_send()))
+        except (OSError, ValueError, ConnectionClosed) as error:
+            self._lost = self._lost or f"connection lost: {error}"
+            self._outbox.clear()
+            self._wake_reader()
+        finally:
+            self._writing_since = None
+            self._writer_idle.set()
+
+    # Closing
+
+    def close(self, code: int = NORMAL) -> None:
+        """Begin to close, from any greenlet, without waiting: close frame, then FIN; `receive` raises `Closed`."""
+        if self._closing:
+            return
+        self._closing = True
+        self._outbox.clear()
+        self._outbox_bytes = 0
+        gevent.spawn(self._say_goodbye, code)
+        self._wake_reader()
+
+    def finish(self) -> None:
+        """Close and release the socket; called last, by the reading greenlet. Takes `LINGER_S` at the most."""
+        self.close()
+        self._fin_sent.wait(2 * CLOSE_WRITE_S)
+        try:
+            with gevent.Timeout(LINGER_S, cast("Any", False)):
+                while not self._end_of_file and self._sock.recv(RECEIVE_BYTES):
+                    pass
+            self._sock.shutdown(socket.SHUT_RDWR)
+        except (OSError, ValueError):
+            pass  # already gone: nothing is left to shut down
+        self._sock.close()
+
+    def wait_fin(self, timeout_s: float) -> None:
+        """Wait until this side's FIN is on its way."""
+        self._fin_sent.wait(timeout_s)
+
+    def _say_goodbye(self, code: int) -> None:
+        how = socket.SHUT_RDWR  # a peer that does not read: only this wakes a writer that is stuck
+        try:
+            with gevent.Timeout(CLOSE_WRITE_S, cast("Any", False)):
+                self._writer_idle.wait()
+                if self._protocol.state is OPEN:
+                    self._protocol.send_close(code)
+                self._sock.sendall(b"".join(self._protocol.data_to_send()))
+                how = socket.SHUT_WR
+        except (OSError, ValueError):
+            pass  # already gone: the shutdown below is harmless
+        self._shutdown(how)
+        self.fin_at = time.monotonic()
+        self._fin_sent.set()
+
+    def _shutdown(self, how: int) -> None:
+        """Shut the TCP connection down beneath TLS: gevent's TLS sockets would forget their session first."""
+        if self._sock.fileno() < 0:
+            return
+        bare = _native_socket(fileno=self._sock.fileno())
+        try:
+            bare.shutdown(how)
+        except OSError:
+            pass  # the peer was faster
+        finally:
+            bare.detach()
+
+    def _wake_reader(self) -> None:
+        """Let `receive` return at once; gevent's documented `cancel_wait` on the watcher it keeps on the socket."""
+        if self.reading_since is not None:
+            watcher = self._sock._read_event  # type: ignore[attr-defined]  # noqa: SLF001 - it has no public name
+            cancel_wait(watcher, ConnectionAbortedError("closed by Kav"))
