@@ -156,9 +156,8 @@ class Backlog:
             return True
         if is_worth_a_line(tries):
             remedy = "check DATABASE_URL and the database; records wait in memory meanwhile"
-            log.error(
-                _line("database_away", error=self.last_error, tries=tries, waiting=len(self._queue), remedy=remedy)
-            )
+            waiting_now = len(self._queue)
+            log.error(_line("database_away", error=self.last_error, tries=tries, waiting=waiting_now, remedy=remedy))
         return False
 
 
@@ -168,8 +167,8 @@ def retry_delay_s(tries: int, chance: float) -> float:
 
 
 def is_worth_a_line(tries: int) -> bool:
-    """Log an outage when it begins and then ever more rarely: at 1, 2, 4, 8... failures."""
-    return tries & (tries - 1) == 0 and tries != 1 or tries == 0
+    """Log an outage when it begins and then ever more rarely: after 0, 1, 2, 4, 8... earlier failures."""
+    return tries & (tries - 1) == 0
 
 
 def _give_up(waiting: _Waiting, error: Exception) -> None:

@@ -58,7 +58,7 @@ class DatabaseThread:
 
     def close(self, timeout_s: float) -> None:
         """Close the connection and end the thread; one that is stuck in its driver is left behind."""
-        with Timeout(timeout_s, False):  # type: ignore[arg-type] - documented: leave the block silently
+        with Timeout(timeout_s, False):  # type: ignore[arg-type]  # False: leave the block in silence
             self._threads.apply(self._dispose)
             self._threads.kill()
 
@@ -86,9 +86,7 @@ def parse_url(database_url: str) -> URL:
             "DATABASE_URL cannot be read: it must look like sqlite:///kav.db or postgresql://user:password@host/name"
         ) from error
     if url.get_backend_name() not in ("sqlite", "postgresql"):
-        raise DatabaseMisconfiguredError(
-            "DATABASE_URL names another database: Kav keeps records in SQLite or PostgreSQL"
-        )
+        raise DatabaseMisconfiguredError("DATABASE_URL: Kav keeps records in SQLite or PostgreSQL, nowhere else")
     if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
         raise DatabaseMisconfiguredError("DATABASE_URL names no file: three connections share it; use sqlite:///kav.db")
     return url

@@ -6,7 +6,7 @@ classes comes with a migration in `migrations/versions` (a test compares the two
 
 from datetime import UTC, datetime, tzinfo
 
-from sqlalchemy import DateTime, Dialect, ForeignKey, String, Table, TypeDecorator
+from sqlalchemy import DateTime, Dialect, Double, ForeignKey, String, Table, TypeDecorator
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 SID_CHARS = 64  # Twilio's are 34
@@ -59,8 +59,8 @@ class Call(Base):
     status: Mapped[str | None] = mapped_column(String(WORD_CHARS))
     terminal_status: Mapped[str | None] = mapped_column(String(WORD_CHARS))
     duration_s: Mapped[int | None]
-    socket_ghost_ms: Mapped[float | None]
-    line_ghost_ms: Mapped[float | None]
+    socket_ghost_ms: Mapped[float | None] = mapped_column(Double)
+    line_ghost_ms: Mapped[float | None] = mapped_column(Double)
     updated_at: Mapped[datetime] = mapped_column(UtcMillis)
 
 
@@ -74,7 +74,7 @@ class Stream(Base):
     opened_at: Mapped[datetime | None] = mapped_column(UtcMillis)
     ended_at: Mapped[datetime | None] = mapped_column(UtcMillis)
     end_reason: Mapped[str | None] = mapped_column(String(WORD_CHARS))
-    socket_ghost_ms: Mapped[float | None]
+    socket_ghost_ms: Mapped[float | None] = mapped_column(Double)
     frames_in: Mapped[int | None]
     frames_out: Mapped[int | None]
     barge_ins: Mapped[int | None]

@@ -5,9 +5,9 @@ twice (a lost answer is retried), so every upsert is idempotent.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypedDict
 
 from sqlalchemy import ColumnElement, Connection, Table, case, func, select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -33,38 +33,50 @@ class StatusReport:
     at: datetime
 
 
+class CallFields(TypedDict, total=False):
+    """What may be known of a call; see the columns of `models.Call`."""
+
+    direction: str | None
+    business: str | None
+    from_number: str | None
+    to_number: str | None
+    created_at: datetime | None
+    started_at: datetime | None
+    ended_at: datetime | None
+    end_reason: str | None
+    socket_ghost_ms: float | None
+    line_ghost_ms: float | None
+
+
+class StreamFields(TypedDict, total=False):
+    """What may be known of a stream; see the columns of `models.Stream`."""
+
+    opened_at: datetime | None
+    ended_at: datetime | None
+    end_reason: str | None
+    socket_ghost_ms: float | None
+    frames_in: int | None
+    frames_out: int | None
+    barge_ins: int | None
+
+
 @dataclass(frozen=True, slots=True)
 class CallRecord:
-    """What Kav knows of a call; None says nothing and overwrites nothing. `at` is when it was known."""
+    """What Kav knows of a call at the time `at`; what is absent or None says nothing and overwrites nothing."""
 
     call_sid: str
+    known: CallFields
     at: datetime
-    direction: str | None = None
-    business: str | None = None
-    from_number: str | None = None
-    to_number: str | None = None
-    created_at: datetime | None = None
-    started_at: datetime | None = None
-    ended_at: datetime | None = None
-    end_reason: str | None = None
-    socket_ghost_ms: float | None = None
-    line_ghost_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StreamRecord:
-    """What Kav knows of one media stream; None says nothing and overwrites nothing."""
+    """What Kav knows of one media stream at the time `at`; what is absent or None overwrites nothing."""
 
     stream_sid: str
     call_sid: str
+    known: StreamFields
     at: datetime
-    opened_at: datetime | None = None
-    ended_at: datetime | None = None
-    end_reason: str | None = None
-    socket_ghost_ms: float | None = None
-    frames_in: int | None = None
-    frames_out: int | None = None
-    barge_ins: int | None = None
 
 
 Record = StatusReport | CallRecord | StreamRecord
@@ -114,23 +126,22 @@ def save_call_status(connection: Connection, report: StatusReport) -> str:
 
 def save_call(connection: Connection, record: CallRecord) -> str:
     """Upsert what Kav knows of a call."""
-    values = _known(CALLS, asdict(record))
-    values["call_sid"] = _sid(record.call_sid, record.call_sid)
-    values["direction"] = cleaning.direction_of(record.direction)
-    values["created_at"] = record.created_at or record.at
-    values["updated_at"] = record.at
+    direction = cleaning.direction_of(record.known.get("direction"))
+    values = {"created_at": record.at} | _said(CALLS, record.known)
+    values |= {"call_sid": _sid(record.call_sid, record.call_sid), "direction": direction, "updated_at": record.at}
     upsert = _merge(connection, CALLS, values)
-    stored = connection.execute(upsert.returning(CALLS.c.direction)).scalar_one()
-    return _direction_notice(stored, values["direction"])
+    return _direction_notice(connection.execute(upsert.returning(CALLS.c.direction)).scalar_one(), direction)
 
 
 def save_stream(connection: Connection, record: StreamRecord) -> str:
     """Upsert what Kav knows of a stream; its call is created when it is not known yet."""
     call_sid = _sid(record.call_sid, record.call_sid)
-    call = {"call_sid": call_sid, "created_at": record.opened_at or record.at, "updated_at": record.at}
+    call = {"call_sid": call_sid, "created_at": record.known.get("opened_at") or record.at, "updated_at": record.at}
     connection.execute(_insert(connection, CALLS).values(call).on_conflict_do_nothing())
-    values = _known(STREAMS, asdict(record))
-    values |= {"call_sid": call_sid, "stream_sid": _sid(record.stream_sid, record.call_sid)}
+    values = _said(STREAMS, record.known) | {
+        "call_sid": call_sid,
+        "stream_sid": _sid(record.stream_sid, record.call_sid),
+    }
     connection.execute(_merge(connection, STREAMS, values))
     return ""
 
@@ -177,10 +188,9 @@ def _merged(old: ColumnElement[Any], new: ColumnElement[Any], name: str) -> Colu
     return new
 
 
-def _known(table: Table, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that are columns and are said, each cut to its column's length."""
-    said = {name: value for name, value in fields.items() if name in table.c and value is not None}
-    return {name: _fitting(table, name, value) for name, value in said.items()}
+def _said(table: Table, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that are not None, each cut to its column's length."""
+    return {name: _fitting(table, name, value) for name, value in fields.items() if value is not None}
 
 
 def _fitting(table: Table, name: str, value: object) -> object:

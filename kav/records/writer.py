@@ -12,7 +12,7 @@ All methods belong to the thread whose hub called `start`; each returns at once 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 from gevent.queue import SimpleQueue
 from sqlalchemy import Connection
@@ -20,7 +20,7 @@ from sqlalchemy import Connection
 from kav.records import migration, repository
 from kav.records.backlog import Backlog, Operation, SaveResult
 from kav.records.database import DatabaseThread, parse_url
-from kav.records.repository import CallRecord, Record, Row, StatusReport, StreamRecord
+from kav.records.repository import CallFields, CallRecord, Record, Row, StatusReport, StreamFields, StreamRecord
 
 T = TypeVar("T")
 
@@ -41,8 +41,10 @@ class Save:
 
     def told(self) -> Mapping[str, Any]:
         """The record as plain values; telephone numbers only by their last digits, for logs are kept elsewhere."""
-        said = {name: value for name, value in asdict(self.record).items() if value is not None}
-        return {"kind": type(self.record).__name__, **{name: _shown(name, value) for name, value in said.items()}}
+        fields = asdict(self.record)
+        fields |= fields.pop("known", {})
+        shown = {name: _shown(name, value) for name, value in fields.items() if value is not None}
+        return {"kind": type(self.record).__name__} | shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +93,16 @@ class Records:
     def save_call_status(
         self, call_sid: str, status: str | None, duration: str | int | None = None, direction: str | None = None
     ) -> SaveResult:
-        """Store what Twilio's status callback says, as it came (`duration` in seconds); see repository.save_call_status."""
+        """Store what Twilio's status callback says, as it came; `duration` in seconds. Rules: the repository's."""
         return self.submit(Save(StatusReport(call_sid, status, duration, direction, self._clock())))
 
-    def save_call(self, call_sid: str, **known: Any) -> SaveResult:
-        """Store what is known of a call: any field of CallRecord, by name."""
-        return self.submit(Save(CallRecord(call_sid, self._clock(), **known)))
+    def save_call(self, call_sid: str, **known: Unpack[CallFields]) -> SaveResult:
+        """Store what is known of a call, field by field; what is left out or None stays as it was."""
+        return self.submit(Save(CallRecord(call_sid, known, self._clock())))
 
-    def save_stream(self, stream_sid: str, call_sid: str, **known: Any) -> SaveResult:
-        """Store what is known of a stream: any field of StreamRecord, by name."""
-        return self.submit(Save(StreamRecord(stream_sid, call_sid, self._clock(), **known)))
+    def save_stream(self, stream_sid: str, call_sid: str, **known: Unpack[StreamFields]) -> SaveResult:
+        """Store what is known of a stream, field by field; what is left out or None stays as it was."""
+        return self.submit(Save(StreamRecord(stream_sid, call_sid, known, self._clock())))
 
     def get_call(self, call_sid: str) -> Row | None:
         """One call with its `streams`, or None; raises what the database says."""

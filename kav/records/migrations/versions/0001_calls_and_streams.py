@@ -28,8 +28,8 @@ def upgrade() -> None:
         sa.Column("status", sa.String(64)),
         sa.Column("terminal_status", sa.String(64)),
         sa.Column("duration_s", sa.Integer),
-        sa.Column("socket_ghost_ms", sa.Float),
-        sa.Column("line_ghost_ms", sa.Float),
+        sa.Column("socket_ghost_ms", sa.Double),
+        sa.Column("line_ghost_ms", sa.Double),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
     )
     op.create_index("ix_calls_created_at", "calls", ["created_at"])
@@ -40,7 +40,7 @@ def upgrade() -> None:
         sa.Column("opened_at", sa.DateTime(timezone=True)),
         sa.Column("ended_at", sa.DateTime(timezone=True)),
         sa.Column("end_reason", sa.String(64)),
-        sa.Column("socket_ghost_ms", sa.Float),
+        sa.Column("socket_ghost_ms", sa.Double),
         sa.Column("frames_in", sa.Integer),
         sa.Column("frames_out", sa.Integer),
         sa.Column("barge_ins", sa.Integer),

@@ -1,0 +1,94 @@
+"""Both databases, for real: a fresh SQLite file or a fresh PostgreSQL database for each test."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import Connection, Engine, create_engine, text
+
+from kav.records import Records, migration
+from kav.records.database import build_engine, parse_url
+from tests.records.postgres import Postgres, binaries
+
+
+def _missing(what: str) -> None:
+    if os.environ.get("KAV_REQUIRE_ALL") == "1":
+        pytest.fail(f"KAV_REQUIRE_ALL=1, but {what}", pytrace=False)
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def postgres_folder() -> Iterator[Path]:
+    # Not pytest's own: its parents are closed to the user that the server runs as.
+    folder = Path(tempfile.mkdtemp(prefix="kav-pg-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres(postgres_folder: Path) -> Iterator[Postgres]:
+    found = binaries()
+    if found is None:
+        _missing("no PostgreSQL server: apt-get install postgresql")
+    assert found is not None
+    server = Postgres(postgres_folder, found)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def postgres_url(postgres: Postgres) -> str:
+    name = f"kav_{uuid4().hex}"
+    admin = create_engine(postgres.url(), isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    admin.dispose()
+    return postgres.url(name)
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'kav.db'}"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    """The writer's own kind of engine, on a migrated database."""
+    engine = build_engine(parse_url(database_url), "write")
+    with engine.begin() as connection:
+        migration.upgrade(connection)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def connection(engine: Engine) -> Iterator[Connection]:
+    with engine.begin() as connection:
+        yield connection
+
+
+@pytest.fixture
+def start_records() -> Iterator[Callable[..., Records]]:
+    """Starts Records that are stopped when the test is over."""
+    started: list[Records] = []
+
+    def start(database_url: str, **options: int) -> Records:
+        records = Records(database_url, **options)  # type: ignore[arg-type]  # only capacity is passed here
+        started.append(records)
+        records.start()
+        return records
+
+    yield start
+    for records in started:
+        records.stop(timeout_s=1)

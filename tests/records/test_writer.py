@@ -1,0 +1,220 @@
+"""Guards the way to the database: nothing blocks, nothing is lost in silence, order is kept."""
+
+import json
+import logging
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import gevent
+import pytest
+from sqlalchemy import Connection, text
+
+from kav.records import Records, durability_warning
+from kav.records.backlog import FIRST_RETRY_S, LAST_RETRY_S, is_worth_a_line, retry_delay_s
+from kav.records.errors import BacklogFullError, DatabaseMisconfiguredError, InvalidRecordError, RecordsStoppedError
+from tests.records.postgres import Postgres
+
+Start = Callable[..., Records]
+SOON_S = 10
+
+
+@contextmanager
+def locked(sqlite_url: str) -> Iterator[None]:
+    """Another process writes to the file for as long as the block lasts."""
+    connection = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
+    connection.execute("BEGIN EXCLUSIVE")
+    yield
+    connection.execute("ROLLBACK")
+    connection.close()
+
+
+def lines(caplog: pytest.LogCaptureFixture, event: str) -> list[dict[str, Any]]:
+    told = [json.loads(message) for message in caplog.messages if message.startswith("{")]
+    return [line for line in told if line["event"] == event]
+
+
+def test_a_status_is_in_the_database_when_its_result_says_so(database_url: str, start_records: Start) -> None:
+    records = start_records(database_url)
+    assert records.save_call_status("CA1", "completed", "42", "inbound").wait(SOON_S)
+    stored = records.get_call("CA1")
+    assert stored is not None
+    assert (stored["terminal_status"], stored["duration_s"]) == ("completed", 42)
+
+
+def test_calls_and_streams_are_written_and_listed(database_url: str, start_records: Start) -> None:
+    records = start_records(database_url)
+    records.save_call("CA1", business="clinic")
+    assert records.save_stream("MZ1", "CA1", frames_in=3).wait(SOON_S)
+    assert [call["business"] for call in records.list_calls()] == ["clinic"]
+
+
+def test_submitting_returns_at_once_while_the_database_is_locked(sqlite_url: str, start_records: Start) -> None:
+    records = start_records(sqlite_url)
+    assert records.save_call("CA0").wait(SOON_S)
+    with locked(sqlite_url):
+        begun = time.monotonic()
+        result = records.save_call_status("CA1", "completed")
+        assert time.monotonic() - begun < 0.05
+        assert not result.wait(0.2)
+    assert result.wait(SOON_S)
+
+
+def test_records_are_read_while_a_write_waits(sqlite_url: str, start_records: Start) -> None:
+    records = start_records(sqlite_url)
+    assert records.save_call("CA0").wait(SOON_S)
+    holder = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    result = records.save_call("CA1")
+    assert [call["call_sid"] for call in records.list_calls()] == ["CA0"]
+    assert not result.saved
+    holder.close()
+    assert result.wait(SOON_S)
+
+
+def test_what_was_submitted_during_an_outage_is_written_in_order(postgres: Postgres, postgres_url: str) -> None:
+    records = Records(postgres_url)
+    assert records.start().wait(SOON_S)
+    postgres.stop()
+    results = [records.save_call("CA1", business=f"b{number}") for number in range(20)]
+    assert not results[0].wait(0.3)
+    assert records.health()["error"]
+    postgres.start()
+    assert all(result.wait(SOON_S) for result in results)
+    stored = records.get_call("CA1")
+    assert stored is not None
+    assert (stored["business"], records.health()["error"], records.stop(1)) == ("b19", "", 0)
+
+
+def test_a_database_that_is_away_at_boot_is_waited_for(postgres: Postgres, postgres_url: str) -> None:
+    postgres.stop()
+    records = Records(postgres_url)
+    records.start()
+    result = records.save_call_status("CA1", "busy")
+    assert not result.wait(0.3)
+    postgres.start()
+    assert result.wait(SOON_S)
+    records.stop(1)
+
+
+def test_a_record_that_can_never_be_stored_does_not_hold_up_the_next(
+    database_url: str, start_records: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    records = start_records(database_url)
+    bad, good = records.save_call_status("", "completed"), records.save_call_status("CA1", "completed")
+    assert good.wait(SOON_S)
+    assert not bad.saved
+    assert isinstance(bad.error, InvalidRecordError)
+    assert len(lines(caplog, "record_not_saved")) == 1
+
+
+def test_a_record_beyond_the_capacity_becomes_one_log_line(
+    sqlite_url: str, start_records: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    records = start_records(sqlite_url, capacity=3)
+    assert records.save_call("CA0").wait(SOON_S)
+    with locked(sqlite_url):
+        waiting = [records.save_call(f"CA{number}") for number in range(1, 4)]
+        refused = records.save_call_status("CA9", "completed", "42", "inbound")
+        assert isinstance(refused.error, BacklogFullError)
+        (line,) = lines(caplog, "record_not_saved")
+    assert (line["call_sid"], line["record"]["status"], line["record"]["duration"]) == ("CA9", "completed", "42")
+    assert all(result.wait(SOON_S) for result in waiting)
+
+
+def test_what_is_unsaved_when_kav_stops_becomes_one_log_line_each(
+    sqlite_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    records = Records(sqlite_url)
+    records.start().wait(SOON_S)
+    with locked(sqlite_url):
+        results = [records.save_call(f"CA{number}", from_number="+972501234567") for number in range(3)]
+        assert records.stop(timeout_s=0.2) == 3
+    told = lines(caplog, "record_not_saved")
+    assert [line["call_sid"] for line in told] == ["CA0", "CA1", "CA2"]
+    assert all(isinstance(result.error, RecordsStoppedError) for result in results)
+    assert "+972501234567" not in caplog.text
+
+
+def test_stopping_first_writes_what_waits(database_url: str, start_records: Start) -> None:
+    records = Records(database_url)
+    records.start()
+    for number in range(20):
+        records.save_call(f"CA{number}")
+    assert records.stop(timeout_s=SOON_S) == 0
+    assert len(start_records(database_url).list_calls()) == 20
+
+
+def test_a_record_after_the_stop_is_logged_and_has_failed(sqlite_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    records = Records(sqlite_url)
+    records.start().wait(SOON_S)
+    records.stop(1)
+    assert isinstance(records.save_call("CA1").error, RecordsStoppedError)
+    assert [line["call_sid"] for line in lines(caplog, "record_not_saved")] == ["CA1"]
+
+
+def test_stopping_is_bounded_though_the_driver_is_stuck(postgres_url: str) -> None:
+    records = Records(postgres_url)
+    assert records.start().wait(SOON_S)
+    reader = gevent.spawn(records.read, lambda connection: connection.execute(text("SELECT pg_sleep(6)")))
+    gevent.sleep(0)
+    begun = time.monotonic()
+    records.stop(timeout_s=0.2)
+    assert time.monotonic() - begun < 4
+    reader.kill(block=False)
+
+
+def test_a_failed_read_raises_and_the_reader_stays_usable(database_url: str, start_records: Start) -> None:
+    records = start_records(database_url)
+    assert records.save_call("CA1").wait(SOON_S)
+
+    def wrong(_: Connection) -> None:
+        raise LookupError("wrong query")
+
+    for _ in range(3):
+        with pytest.raises(LookupError, match="wrong query"):
+            records.read(wrong)
+    assert records.get_call("CA1") is not None
+
+
+def test_a_contradicted_direction_is_logged_with_its_call(
+    database_url: str, start_records: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    records = start_records(database_url)
+    records.save_call("CA1", direction="inbound")
+    assert records.save_call_status("CA1", "completed", "1", "outbound-api").wait(SOON_S)
+    assert [line["call_sid"] for line in lines(caplog, "record_notice")] == ["CA1"]
+
+
+def test_retries_wait_longer_and_longer_up_to_a_bound() -> None:
+    delays = [retry_delay_s(tries, chance=1) for tries in (1, 2, 3, 50, 5000)]
+    assert delays == [FIRST_RETRY_S, 2 * FIRST_RETRY_S, 4 * FIRST_RETRY_S, LAST_RETRY_S, LAST_RETRY_S]
+    assert retry_delay_s(1, chance=0) == FIRST_RETRY_S / 2
+
+
+def test_a_long_outage_is_logged_ever_more_rarely() -> None:
+    assert [tries for tries in range(20) if is_worth_a_line(tries)] == [0, 1, 2, 4, 8, 16]
+
+
+@pytest.mark.parametrize("url", ["mysql://u:secret@h/d", "no url secret", "sqlite://", "sqlite:///:memory:"])
+def test_a_database_url_that_cannot_work_is_refused_without_repeating_it(url: str) -> None:
+    with pytest.raises(DatabaseMisconfiguredError, match="DATABASE_URL") as caught:
+        Records(url)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_missing_folder_is_named(start_records: Start, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.ERROR)
+    result = start_records("sqlite:////nowhere/at/all/kav.db").save_call("CA1")
+    assert not result.wait(SOON_S)
+    assert "/nowhere/at/all does not exist" in str(result.error)
+
+
+@pytest.mark.parametrize(
+    ("url", "dyno", "warned"),
+    [("sqlite:///kav.db", "web.1", True), ("sqlite:///kav.db", "", False), ("postgresql://h/d", "web.1", False)],
+)
+def test_a_disk_that_is_wiped_is_warned_of(url: str, dyno: str, warned: bool) -> None:
+    assert bool(durability_warning(url, dyno)) is warned
