@@ -7,6 +7,7 @@ events are passed over, for the API may grow.
 
 import hashlib
 import hmac
+import socket
 import ssl
 from collections.abc import Callable
 from typing import Any, Final, TypeVar, cast, get_args
@@ -61,7 +62,7 @@ class Connector:
             raise ConnectFailed(
                 f"The model cannot be reached: {error}. Check OPENAI_REALTIME_URL and the network."
             ) from None
-        sock = client.sock
+        sock = cast("socket.socket", client.sock)
         sock.settimeout(None)
         return WebSocket(sock, Side.CLIENT, max_message_bytes=None)
 

@@ -24,28 +24,28 @@ class MediaPayload(Struct, gc=False):
     track: str = "inbound"
 
 
-class Media(Struct, tag_field="event", tag="media", gc=False):
+class Media(Struct, tag_field="event", tag="media", rename="camel", gc=False):
     """The caller's audio, some 20 ms of it."""
 
     media: MediaPayload
-    streamSid: str = ""
-    sequenceNumber: str = ""
+    stream_sid: str = ""
+    sequence_number: str = ""
 
 
-class StartBody(Struct):
+class StartBody(Struct, rename="camel"):
     """What a stream says of itself."""
 
-    callSid: str
-    streamSid: str
-    accountSid: str = ""
-    customParameters: dict[str, str] = {}
+    call_sid: str
+    stream_sid: str
+    account_sid: str = ""
+    custom_parameters: dict[str, str] = {}
 
 
-class Start(Struct, tag_field="event", tag="start"):
+class Start(Struct, tag_field="event", tag="start", rename="camel"):
     """The stream begins; comes once, after `connected`."""
 
     start: StartBody
-    sequenceNumber: str = ""
+    sequence_number: str = ""
 
 
 class MarkBody(Struct):
@@ -54,11 +54,11 @@ class MarkBody(Struct):
     name: str = ""
 
 
-class Mark(Struct, tag_field="event", tag="mark"):
+class Mark(Struct, tag_field="event", tag="mark", rename="camel"):
     """Everything sent before this mark was played, or cleared."""
 
     mark: MarkBody
-    streamSid: str = ""
+    stream_sid: str = ""
 
 
 class DtmfBody(Struct):
@@ -67,26 +67,26 @@ class DtmfBody(Struct):
     digit: str = ""
 
 
-class Dtmf(Struct, tag_field="event", tag="dtmf"):
+class Dtmf(Struct, tag_field="event", tag="dtmf", rename="camel"):
     """The caller pressed a key."""
 
     dtmf: DtmfBody
-    streamSid: str = ""
+    stream_sid: str = ""
 
 
-class Stop(Struct, tag_field="event", tag="stop"):
+class Stop(Struct, tag_field="event", tag="stop", rename="camel"):
     """The stream is over: the caller hung up, or the call left the stream."""
 
-    streamSid: str = ""
+    stream_sid: str = ""
 
 
-class Connected(Struct, tag_field="event", tag="connected"):
+class Connected(Struct, tag_field="event", tag="connected", rename="camel"):
     """The socket's first message."""
 
 
 Message = Media | Start | Mark | Dtmf | Stop | Connected
 
-_decoder: Final = msgspec.json.Decoder(Message)
+_decoder: Final[msgspec.json.Decoder[Message]] = msgspec.json.Decoder(Message)
 
 
 class MalformedMessage(ValueError):

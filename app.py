@@ -1,0 +1,210 @@
+"""Kav's front door: builds the application, serves it, and lets it go.
+
+    python app.py            serve
+    flask --app app doctor   ask the installation how it is
+
+Importing this module patches nothing; under `__main__` patching is the first thing that happens.
+"""
+
+if __name__ == "__main__":
+    from gevent import monkey
+
+    monkey.patch_all()
+
+import gc
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from dataclasses import dataclass
+
+import gevent
+from flask import Flask, Request, Response, jsonify, request
+from gevent import monkey as patching
+from gevent.event import Event
+from gevent.pywsgi import WSGIServer
+from pydantic import ValidationError
+
+import call_aftermath
+import media_ws_ai
+import realtime_prompt_builder as prompt
+import routes_twilio
+import stream_registry
+from kav import commands, log
+from kav.records import Records, durability_warning
+from kav.settings import Settings
+from kav.wire.model_leg import ModelLeg
+from kav.wire.realtime import Connector
+from kav.wire.twilio_rest import TwilioRest
+from kav.wire.websocket_server import AdmittingSock, WebSocketHandler
+
+SHUTDOWN_GRACE_S = 2.0
+"""How long the last sockets and records may take, after the drain: Heroku kills 30 s after SIGTERM."""
+
+logger = logging.getLogger("kav")
+
+
+@dataclass(frozen=True, slots=True)
+class Kav:
+    """The parts of one running Kav, tied together once; `app.extensions["kav"]`."""
+
+    settings: Settings
+    records: Records
+    rest: TwilioRest
+    media: media_ws_ai.MediaDesk
+    aftermath: call_aftermath.Aftermath
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """Build the application; connects to nothing and starts nothing.
+
+    Raises:
+        pydantic.ValidationError: a setting cannot be right; the message names it.
+        realtime_prompt_builder.MissingPhrase: a language's file is incomplete.
+    """
+    settings = settings or Settings()
+    phrases = prompt.load_phrases()
+    records = Records(settings.DATABASE_URL)
+    rest = TwilioRest(settings)
+    media = media_ws_ai.MediaDesk(settings, _connector(settings), phrases, records)
+
+    app = Flask(__name__, static_folder=None)
+    app.config.update(MAX_CONTENT_LENGTH=routes_twilio.MAX_FORM_BYTES, KAV_SETTINGS=settings)
+    app.extensions["kav"] = Kav(settings, records, rest, media, call_aftermath.Aftermath(settings, records, rest))
+    gate = routes_twilio.Gate(settings)
+    routes_twilio.init_app(app, routes_twilio.Desk(settings, media, records, phrases), gate)
+
+    app.before_request(gate.stranger)
+
+    def admit(upgrade: Request) -> Response | None:
+        return gate.media(upgrade) or (Response("full\n", 503) if media.full else None)
+
+    AdmittingSock(app, admit).route("/twilio/media")(media.media)
+    app.add_url_rule("/healthz", "healthz", lambda: _health(app.extensions["kav"]))
+    commands.init_app(app)
+    return app
+
+
+def _connector(settings: Settings) -> Connector:
+    return Connector(
+        settings.OPENAI_REALTIME_URL,
+        settings.OPENAI_REALTIME_MODEL,
+        settings.OPENAI_API_KEY.get_secret_value() or "rehearsal",
+        settings.MODEL_CONNECT_TIMEOUT_S,
+    )
+
+
+def _health(kav: Kav) -> Response:
+    """Say whether Kav is well; to whoever has the token, in figures."""
+    warning = durability_warning(kav.settings.DATABASE_URL, kav.settings.DYNO)
+    body: dict[str, object] = {"ok": True, "draining": kav.media.draining}
+    if warning:
+        body["warning"] = warning
+    token = kav.settings.KAV_API_TOKEN.get_secret_value()
+    if token and routes_twilio.same_secret(request.headers.get("Authorization", ""), f"Bearer {token}"):
+        body |= _figures(kav)
+    return jsonify(body)
+
+
+def _figures(kav: Kav) -> dict[str, object]:
+    entries = list(stream_registry.registry.values())
+    return {
+        "calls": sum(not entry["ended"] for entry in entries),
+        "streams": len(kav.media.live),
+        "sockets": kav.media.sockets,
+        "models": ModelLeg.open_count,
+        "entries": len(entries),
+        "greenlets": sum(isinstance(o, gevent.Greenlet) and not o.dead for o in gc.get_objects()),
+        "threads": len(os.listdir("/proc/self/task")) if os.path.isdir("/proc/self/task") else threading.active_count(),
+        "descriptors": len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else None,
+        "hub_lag_ms": round(kav.media.hub_lag_s * 1000, 1),
+        "records": kav.records.health(),
+    }
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT: refuse new calls, let live ones finish, close the rest properly.
+
+    Raises:
+        RuntimeError: the standard library is not patched, so that the first call would stop all others.
+    """
+    if not patching.is_module_patched("socket"):
+        raise RuntimeError("serve() needs gevent's patches first of all: start Kav with `python app.py`.")
+    log.init(settings.LOG_LEVEL)
+    app = create_app(settings)
+    kav: Kav = app.extensions["kav"]
+    server = WSGIServer(
+        (settings.bind_host, settings.PORT),
+        app,
+        log=None,
+        error_log=logger,
+        backlog=1024,
+        handler_class=WebSocketHandler,
+    )
+    stopping = Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        gevent.signal_handler(number, stopping.set)
+    kav.records.start()
+    kav.rest.warm_up()
+    gevent.spawn(kav.media.watch)
+    aftermath = gevent.spawn(kav.aftermath.run)
+    server.start()
+    _announce(settings, server.server_port or settings.PORT)
+    gc.collect()
+    gc.freeze()  # a full collection over what boot has loaded would stall every call for 50 ms
+    stopping.wait()
+    _drain(kav, server)
+    kav.aftermath.stop()
+    aftermath.join(SHUTDOWN_GRACE_S)
+    kav.records.stop(SHUTDOWN_GRACE_S)
+
+
+def _announce(settings: Settings, port: int) -> None:
+    mode = "rehearsal" if settings.KAV_REHEARSAL else settings.OPENAI_REALTIME_MODEL
+    logger.info(
+        "Kav listens on %s:%d, is called at %s, speaks with %s", settings.bind_host, port, settings.base_url, mode
+    )
+    if settings.checks_signatures is False and not settings.KAV_REHEARSAL:
+        logger.warning("TWILIO_AUTH_TOKEN is not set: signatures cannot be checked, so only this machine is served.")
+    warning = durability_warning(settings.DATABASE_URL, settings.DYNO)
+    if warning:
+        logger.warning(warning)
+
+
+def _drain(kav: Kav, server: WSGIServer) -> None:
+    """Let live calls finish, for a while; callbacks are answered all the time, new calls are not taken."""
+    kav.media.draining = True
+    logger.info("stopping: %d live calls may finish within %s s", len(kav.media.live), kav.settings.DRAIN_SECONDS)
+    _wait_until_idle(kav, kav.settings.DRAIN_SECONDS)
+    for entry in list(stream_registry.registry.values()):
+        stream_registry.end(entry["call_sid"], "shutdown", after_stream="apology")
+    _wait_until_idle(kav, SHUTDOWN_GRACE_S)
+    kav.media.stop()
+    server.stop(timeout=SHUTDOWN_GRACE_S)
+
+
+def _wait_until_idle(kav: Kav, timeout_s: float) -> None:
+    until = time.monotonic() + timeout_s
+    while kav.media.sockets and time.monotonic() < until:
+        gevent.sleep(0.05)
+
+
+def main() -> int:
+    """Read the settings and serve; what is missing is said in a sentence."""
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        problems = (f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors())
+        sys.stderr.write("\n".join(problems) + "\n")
+        return 2
+    if missing := settings.missing():
+        sys.stderr.write(missing + "\n")
+        return 2
+    serve(settings)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

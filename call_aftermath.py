@@ -1,0 +1,147 @@
+"""Looks after every entry of the registry when no media flows: expiry, REST hang-up, missing statuses, the record.
+
+What is due is decided in `kav.call.aftermath`; here it is done, once each, and nothing here is on the media path.
+"""
+
+import logging
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import gevent
+from gevent.event import Event
+
+import stream_registry
+from kav.call.actions import RESUMABLE
+from kav.call.aftermath import Chore, Facts, Patience, due
+from kav.records import Records
+from kav.settings import Settings
+from kav.wire.twilio_rest import TwilioRest, TwilioRestError
+from stream_registry import TERMINAL_STATUSES, Entry
+
+LOOK_EVERY_S: Final = 0.5
+
+log = logging.getLogger(__name__)
+
+
+class Aftermath:
+    """One greenlet that walks the registry twice a second."""
+
+    def __init__(self, settings: Settings, records: Records, rest: TwilioRest) -> None:
+        self._records = records
+        self._rest = rest
+        self._patience = Patience(
+            prewarm_unclaimed_s=settings.PREWARM_UNCLAIMED_S,
+            hangup_fallback_s=settings.HANGUP_FALLBACK_S,
+            terminal_status_s=settings.TERMINAL_STATUS_S,
+            entry_ttl_s=settings.ENTRY_TTL_S,
+        )
+        self._stopping = Event()
+
+    def run(self) -> None:
+        """Look after all entries until `stop`; one last time then, so that no record is missing."""
+        while not self._stopping.wait(LOOK_EVERY_S):
+            self.look()
+        self.look()
+
+    def stop(self) -> None:
+        """Stop looking."""
+        self._stopping.set()
+
+    def look(self) -> None:
+        """Do what is due for every entry; one that fails does not stop the others."""
+        now = time.monotonic()
+        for entry in list(stream_registry.registry.values()):
+            try:
+                for chore in due(_facts(entry), self._patience, now):
+                    self._do(chore, entry)
+            except Exception:  # this greenlet's root, an entry at a time
+                log.exception("aftermath failed", extra={"call_sid": entry["call_sid"]})
+
+    def _do(self, chore: Chore, entry: Entry) -> None:
+        entry["chores_done"].add(chore)
+        if chore is Chore.CLOSE_PREWARM:
+            _close_prewarm(entry)
+        elif chore is Chore.END_WITHOUT_STREAM:
+            stream_registry.end(entry["call_sid"], "no_stream")
+        elif chore is Chore.END_LOST:
+            stream_registry.end(entry["call_sid"], "socket_lost")
+        elif chore is Chore.RECORD_END:
+            self._record_end(entry)
+        elif chore is Chore.RECORD_GHOST:
+            self._record_ghost(entry)
+        elif chore is Chore.FORGET:
+            stream_registry.remove(entry)
+        else:
+            gevent.spawn(self._ask_twilio, chore, entry)
+
+    def _ask_twilio(self, chore: Chore, entry: Entry) -> None:
+        """Hang up, or fetch the status that never came; a REST call takes its time, so beside the round."""
+        call_sid = entry["call_sid"]
+        if not self._rest.has_credentials:
+            return
+        try:
+            if chore is Chore.HANG_UP:
+                done = self._rest.hang_up(call_sid)
+                log.info("hung up over REST: %s", done.value, extra={"call_sid": call_sid})
+            else:
+                self._fetch_status(entry)
+        except TwilioRestError as error:
+            log.error("%s: %s", chore.value, error, extra={"call_sid": call_sid})
+
+    def _fetch_status(self, entry: Entry) -> None:
+        fetched = self._rest.fetch_status(entry["call_sid"])
+        log.warning("no terminal status came; fetched: %s", fetched, extra={"call_sid": entry["call_sid"]})
+        if fetched is not None and fetched[0] in TERMINAL_STATUSES:
+            entry["terminal_at"] = time.monotonic()
+            self._records.save_call_status(entry["call_sid"], fetched[0], fetched[1], entry["direction"])
+
+    def _record_end(self, entry: Entry) -> None:
+        self._records.save_call(
+            entry["call_sid"],
+            ended_at=_wall_time(entry["ended_at"] or time.monotonic()),
+            end_reason=entry["end_reason"],
+        )
+
+    def _record_ghost(self, entry: Entry) -> None:
+        """The line's ghost: how long the telephone call outlived an end that Kav decided."""
+        ended_at, terminal_at = entry["ended_at"], entry["terminal_at"]
+        if ended_at is None or terminal_at is None:
+            return
+        ghost_s = max(0.0, terminal_at - ended_at) if _ended_by_kav(entry) else 0.0
+        self._records.save_call(entry["call_sid"], line_ghost_ms=ghost_s * 1000)
+
+
+def _facts(entry: Entry) -> Facts:
+    return Facts(
+        created_at=entry["created_at"],
+        prewarmed=entry["model"] is not None,
+        streaming=entry["stream"] is not None,
+        streamed=entry["streamed"],
+        stream_lost_at=entry["stream_lost_at"],
+        ended_at=entry["ended_at"],
+        ended_by_kav=_ended_by_kav(entry),
+        handed_over=entry["end_reason"] == "transferred",
+        after_stream_at=entry["after_stream_at"],
+        terminal_at=entry["terminal_at"],
+        done=frozenset(entry["chores_done"]),
+    )
+
+
+def _ended_by_kav(entry: Entry) -> bool:
+    """Whether the telephone call may still be up: neither Twilio nor the caller has ended it."""
+    reason = entry["end_reason"]
+    if reason is None or reason in RESUMABLE:
+        return reason is not None
+    return reason != "caller_hung_up" and not reason.startswith("call_status_")
+
+
+def _close_prewarm(entry: Entry) -> None:
+    leg, entry["model"] = entry["model"], None
+    if leg is not None:
+        leg.close()
+
+
+def _wall_time(monotonic: float) -> datetime:
+    """Return the time of day of a monotonic moment."""
+    return datetime.now(UTC) - timedelta(seconds=time.monotonic() - monotonic)

@@ -1,0 +1,91 @@
+"""What is still to be done for a call when no media flows any more: decided from its entry's facts and the time.
+
+Closing the socket is not hanging up, and an end that nobody confirms is not an end: so Kav asks, over REST, when
+Twilio does not. All times are monotonic seconds.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Chore(Enum):
+    """One thing to do for a call, once."""
+
+    CLOSE_PREWARM = "close the model that nobody claimed"
+    END_WITHOUT_STREAM = "end a call whose media socket never came"
+    END_LOST = "end a call whose lost stream Twilio does not ask about"
+    RECORD_END = "write down how the call ended"
+    HANG_UP = "hang up over REST"
+    FETCH_STATUS = "ask Twilio for the terminal status that never came"
+    RECORD_GHOST = "write down how long the line outlived the call"
+    FORGET = "remove the entry"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the entry says."""
+
+    created_at: float
+    prewarmed: bool
+    streaming: bool
+    streamed: bool
+    """A stream has come, whether it is still there or not."""
+    stream_lost_at: float | None
+    ended_at: float | None
+    ended_by_kav: bool
+    """Kav decided the end: nobody has said yet that the telephone call is over."""
+    handed_over: bool
+    after_stream_at: float | None
+    terminal_at: float | None
+    done: frozenset[Chore]
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long each thing is waited for, in seconds; see the settings of the same names."""
+
+    prewarm_unclaimed_s: float
+    hangup_fallback_s: float
+    terminal_status_s: float
+    entry_ttl_s: float
+
+
+def due(facts: Facts, patience: Patience, now: float) -> list[Chore]:
+    """Return what is to be done now, in order."""
+    return [chore for chore in _due(facts, patience, now) if chore not in facts.done]
+
+
+def _due(facts: Facts, patience: Patience, now: float) -> Iterator[Chore]:
+    if facts.prewarmed and now - facts.created_at >= patience.prewarm_unclaimed_s:
+        yield Chore.CLOSE_PREWARM
+    if facts.ended_at is None:
+        yield from _due_before_the_end(facts, patience, now)
+    elif not facts.streaming:
+        yield from _due_after_the_end(facts, facts.ended_at, patience, now)
+
+
+def _due_before_the_end(facts: Facts, patience: Patience, now: float) -> Iterator[Chore]:
+    if facts.streaming:
+        return
+    asked_at = facts.after_stream_at or facts.created_at
+    if facts.stream_lost_at is not None and facts.stream_lost_at > asked_at:
+        if now - facts.stream_lost_at >= patience.hangup_fallback_s:
+            yield Chore.END_LOST
+    elif now - asked_at >= (patience.prewarm_unclaimed_s if facts.streamed else patience.entry_ttl_s):
+        yield Chore.END_WITHOUT_STREAM
+
+
+def _due_after_the_end(facts: Facts, ended_at: float, patience: Patience, now: float) -> Iterator[Chore]:
+    yield Chore.RECORD_END
+    if facts.terminal_at is not None:
+        yield Chore.RECORD_GHOST
+    else:
+        asked = facts.after_stream_at is not None and facts.after_stream_at >= ended_at
+        unanswered = facts.ended_by_kav and not asked and not facts.handed_over
+        if unanswered and now - ended_at >= patience.hangup_fallback_s:
+            yield Chore.HANG_UP
+        if now - ended_at >= patience.terminal_status_s:
+            yield Chore.FETCH_STATUS
+    if now - ended_at >= patience.entry_ttl_s:
+        yield Chore.FORGET

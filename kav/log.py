@@ -1,0 +1,58 @@
+"""Logging that never waits: a line is put on a queue, and a native thread writes it.
+
+A greenlet that wrote to a full pipe would hold up every call of the process.
+"""
+
+import logging
+import queue
+import sys
+from typing import Final
+
+from gevent import monkey
+
+MAX_LINES: Final = 10_000
+"""Lines that may wait for a stuck reader; what comes beyond them is counted and dropped."""
+
+_start_native_thread = monkey.get_original("_thread", "start_new_thread")
+_NativeQueue = monkey.get_original("queue", "SimpleQueue")
+
+
+class QueueHandler(logging.Handler):
+    """Formats a record and hands it over."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: queue.SimpleQueue[str] = _NativeQueue()
+        self.dropped = 0
+        self.addFilter(_name_call)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Queue one line."""
+        if self.lines.qsize() >= MAX_LINES:
+            self.dropped += 1
+            return
+        self.lines.put(self.format(record))
+
+
+def _name_call(record: logging.LogRecord) -> bool:
+    """Every line has a call_sid, if only an empty one."""
+    if not hasattr(record, "call_sid"):
+        record.call_sid = "-"
+    return True
+
+
+def _write(lines: "queue.SimpleQueue[str]") -> None:
+    while True:
+        sys.stderr.write(lines.get() + "\n")
+        sys.stderr.flush()
+
+
+def init(level: str) -> None:
+    """Send all logging through the queue; called once, at boot."""
+    handler = QueueHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(call_sid)s %(message)s"))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    logging.getLogger("websockets").setLevel(logging.WARNING)  # it notes every close
+    _start_native_thread(_write, (handler.lines,))

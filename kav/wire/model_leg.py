@@ -1,0 +1,183 @@
+"""The model's side of a call: one connection, from before the caller is there to its FIN.
+
+A leg is started by the voice webhook (prewarm), so that the model is configured when the caller's audio begins, and is
+claimed by the stream. Its greenlet is the one that reads the model's socket. Decides nothing about the call.
+"""
+
+import logging
+import time
+from typing import Any, ClassVar, Final, Protocol
+
+import gevent
+from gevent.event import Event
+
+from kav.wire.realtime import (
+    ConnectFailed,
+    Connector,
+    ErrorEvent,
+    MalformedEvent,
+    SessionUpdated,
+    Translated,
+    append_audio,
+    session_update,
+    translate,
+)
+from kav.wire.websocket import Closed, WebSocket
+
+MAX_GARBAGE: Final = 20
+"""Unreadable events after which a model is taken for lost: one may be a new event, twenty are a broken peer."""
+
+log = logging.getLogger(__name__)
+
+
+class Listener(Protocol):
+    """Who a leg tells what the model does; every method returns at once."""
+
+    def model_ready(self, at: float) -> None:
+        """The model confirmed its configuration."""
+
+    def model_said(self, at: float, said: Translated) -> None:
+        """The model sent an event; None for one that means nothing to a call."""
+
+    def model_lost(self, at: float, detail: str) -> None:
+        """The model cannot go on; nothing more will come."""
+
+
+class ModelLeg:
+    """One connection to the model for the call `call_sid`."""
+
+    open_count: ClassVar[int] = 0
+    """Legs whose socket is not released yet, in the whole process."""
+
+    def __init__(
+        self, call_sid: str, connector: Connector, session: dict[str, Any], caller: str, configure_timeout_s: float
+    ) -> None:
+        self._call_sid = call_sid
+        self._connector = connector
+        self._session = session
+        self._caller = caller
+        self._timeout_s = configure_timeout_s
+        self._listener: Listener | None = None
+        self._ws: WebSocket | None = None
+        self._ready = False
+        self._closed = False
+        self._waiting_audio: list[bytes] = []
+        self._garbage = 0
+        self._done = Event()
+        self.lost: str | None = None
+        """Why the model cannot go on, once that is so."""
+        self._greenlet = gevent.spawn(self._run)
+
+    def claim(self, listener: Listener) -> None:
+        """Hand the leg to a stream, which is told at once what it has missed."""
+        self._listener = listener
+        if self.lost is not None:
+            listener.model_lost(time.monotonic(), self.lost)
+        elif self._ready:
+            listener.model_ready(time.monotonic())
+
+    def append(self, payload: bytes) -> None:
+        """Pass on the caller's audio (quoted base64); what comes before the model is ready is kept for it."""
+        if self._ready and self._ws is not None:
+            self._ws.send(append_audio(payload))
+        elif not self._closed and self.lost is None:
+            self._waiting_audio.append(payload)  # bounded by the configuration's timeout
+
+    def send(self, message: bytes) -> None:
+        """Send a client event."""
+        if self._ws is not None:
+            self._ws.send(message)
+
+    def stalled(self, now: float, limit_s: float) -> bool:
+        """Whether the model has stopped reading."""
+        return self._ws is not None and self._ws.stalled(now, limit_s)
+
+    def close(self) -> None:
+        """Begin to close, without waiting; also while the connection is only being made."""
+        if self._closed:
+            return
+        self._closed = True
+        self._waiting_audio.clear()
+        if self._ws is not None:
+            self._ws.close()
+        else:
+            self._greenlet.kill(block=False)
+            self._done.set()
+
+    def wait_fin(self, timeout_s: float) -> float | None:
+        """Wait until the FIN is on its way; return when that was, or None if there was nothing to close."""
+        if self._ws is None:
+            return None
+        self._ws.wait_fin(timeout_s)
+        return self._ws.fin_at
+
+    def wait_done(self, timeout_s: float) -> None:
+        """Wait until the socket is released."""
+        self._done.wait(timeout_s)
+
+    # The reading greenlet
+
+    def _run(self) -> None:
+        try:
+            with gevent.Timeout(self._timeout_s) as timer:
+                ws = self._ws = self._connector.connect(self._caller)
+                ModelLeg.open_count += 1
+                self._configure(ws)
+                timer.close()
+                self._read(ws)
+        except gevent.Timeout:
+            self._lose(f"The model was not ready within {self._timeout_s} s: check the network and the model's status.")
+        except (ConnectFailed, Closed) as error:
+            self._lose(str(error))
+        except Exception as error:  # the greenlet's root: the caller must not be left with a silent line
+            log.exception("model leg failed", extra={"call_sid": self._call_sid})
+            self._lose(f"{type(error).__name__} in Kav itself; its log has the traceback.")
+        finally:
+            if self._ws is not None:
+                self._ws.finish()
+                ModelLeg.open_count -= 1
+            self._done.set()
+
+    def _configure(self, ws: WebSocket) -> None:
+        """Send the configuration and wait until the model confirms it; only then does it understand mu-law."""
+        ws.send(session_update(self._session))
+        while True:
+            said = self._translate(ws.receive(), time.monotonic())
+            if isinstance(said, ErrorEvent):
+                raise Closed(f"The model refused its configuration: {said.error.code}: {said.error.message}")
+            if isinstance(said, SessionUpdated):
+                break
+        if not said.speaks_pcmu:
+            raise Closed("The model did not take audio/pcmu both ways: the caller would hear noise.")
+        self._ready = True
+        for payload in self._waiting_audio:
+            ws.send(append_audio(payload))
+        self._waiting_audio.clear()
+        if self._listener is not None:
+            self._listener.model_ready(time.monotonic())
+
+    def _read(self, ws: WebSocket) -> None:
+        while True:
+            message = ws.receive()
+            at = time.monotonic()
+            said = self._translate(message, at)
+            if self._listener is not None:
+                self._listener.model_said(at, said)
+
+    def _translate(self, message: bytes, at: float) -> Translated:
+        try:
+            return translate(at, message)
+        except MalformedEvent as error:
+            self._garbage += 1
+            log.warning("model sent what cannot be read: %s", error, extra={"call_sid": self._call_sid})
+            if self._garbage >= MAX_GARBAGE:
+                raise Closed(f"The model sent {self._garbage} messages that cannot be read.") from None
+            return None
+
+    def _lose(self, detail: str) -> None:
+        self.lost = detail
+        if self._closed:
+            return
+        log.warning("model lost: %s", detail, extra={"call_sid": self._call_sid})
+        if self._listener is not None:
+            self._listener.model_lost(time.monotonic(), detail)

@@ -1,0 +1,136 @@
+"""The dict that everybody shares: one entry per call that is going on, by CallSid.
+
+`registry[call_sid]` is the very dict that the call's loop polls, never a copy: a webhook that sets `ended` on it has
+told the loop. `end` is the one way in which a call ends; it sets the flag first and wakes the loop after.
+
+An entry stays, with a tombstone's patience, until nobody can ask for it any more; a missing entry reads as ended.
+Times are monotonic seconds.
+"""
+
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any, Final, Literal, TypedDict
+
+from kav.call.actions import EndReason
+from kav.call.aftermath import Chore
+from kav.call.events import Direction
+
+AfterStream = Literal["hang_up", "apology"]
+"""What the caller hears when the stream is over: nothing, or that something went wrong."""
+
+TERMINAL_STATUSES: Final = frozenset({"completed", "busy", "no-answer", "failed", "canceled"})
+
+
+class Entry(TypedDict):
+    """One call, from its voice webhook to its tombstone."""
+
+    call_sid: str
+    direction: Direction
+    business: str
+    from_number: str
+    to_number: str
+    language: str
+    token: str | None
+    """Opaque, good for one stream; None once a stream has used it."""
+    created_at: float
+    ended: bool
+    """The flag that the call's loop polls."""
+    end_reason: EndReason | None
+    ended_at: float | None
+    terminal_at: float | None
+    """When Twilio's terminal status came."""
+    after_stream: AfterStream
+    after_stream_at: float | None
+    """When Twilio last asked what comes after the stream."""
+    after_stream_key: str
+    """Its idempotency token: the same question gets the same answer."""
+    stream: Any | None
+    """The stream that is live, if one is: compare identity before clearing it."""
+    stream_lost_at: float | None
+    """When a stream was lost although nobody had ended the call."""
+    streamed: bool
+    """Whether a stream was ever accepted."""
+    fresh_streams: int
+    """How many streams were given to replace a lost one."""
+    model: Any | None
+    """The model connection that waits for its stream (prewarm)."""
+    wake: Callable[[], None] | None
+    """Called when `ended` was set: whoever carries the call stops at once."""
+    chores_done: set[Chore]
+    """What was done for the call after its end."""
+
+
+registry: dict[str, Entry] = {}
+
+
+def get(call_sid: str) -> Entry | None:
+    """Return the call's entry, the very dict, or None."""
+    return registry.get(call_sid)
+
+
+def register(call_sid: str, *, direction: Direction, business: str, from_number: str, to_number: str) -> Entry:
+    """Return the call's entry, new or, for a webhook that Twilio repeats, the one that exists."""
+    entry = registry.get(call_sid)
+    if entry is None:
+        entry = registry[call_sid] = Entry(
+            call_sid=call_sid,
+            direction=direction,
+            business=business,
+            from_number=from_number,
+            to_number=to_number,
+            language="he",
+            token=new_token(),
+            created_at=time.monotonic(),
+            ended=False,
+            end_reason=None,
+            ended_at=None,
+            terminal_at=None,
+            after_stream="hang_up",
+            after_stream_at=None,
+            after_stream_key="",
+            stream=None,
+            stream_lost_at=None,
+            streamed=False,
+            fresh_streams=0,
+            model=None,
+            wake=None,
+            chores_done=set(),
+        )
+    return entry
+
+
+def new_token() -> str:
+    """Return an opaque token; it stands in Twilio's call log, so it is good for one stream only."""
+    return secrets.token_urlsafe(24)
+
+
+def is_ended(call_sid: str) -> bool:
+    """Whether the call is over; one that is not known is."""
+    entry = registry.get(call_sid)
+    return entry is None or entry["ended"]
+
+
+def end(call_sid: str, reason: EndReason, *, after_stream: AfterStream = "hang_up") -> bool:
+    """End a call: the first reason wins. Returns whether this was the first; never creates an entry.
+
+    Order: the flag, then the wake. Callable from any greenlet, and as often as one likes.
+    """
+    entry = registry.get(call_sid)
+    if entry is None or entry["ended"]:
+        return False
+    entry["ended"] = True
+    entry["end_reason"] = reason
+    entry["ended_at"] = time.monotonic()
+    entry["after_stream"] = after_stream
+    entry["token"] = None
+    wake = entry["wake"]
+    if wake is not None:
+        wake()
+    return True
+
+
+def remove(entry: Entry) -> None:
+    """Forget an entry, if it is still the one in the dict."""
+    if registry.get(entry["call_sid"]) is entry:
+        del registry[entry["call_sid"]]
