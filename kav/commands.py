@@ -1,0 +1,116 @@
+"""The command line: `flask --app app connect-number`, `doctor` and `migrate`.
+
+The settings are those of the app: `app.config["KAV_SETTINGS"]`.
+"""
+
+import re
+
+import click
+from flask import Flask, current_app
+from flask.cli import with_appcontext
+
+from kav.doctor import FALLBACK_PATH, STATUS_PATH, VOICE_PATH, base_url_fault, examine
+from kav.records import migration
+from kav.records.database import build_engine, parse_url
+from kav.records.errors import RecordsError
+from kav.settings import Settings
+from kav.wire.twilio_rest import TwilioRest, TwilioRestError
+
+E164 = re.compile(r"\+[1-9]\d{6,14}")
+WRITTEN = re.compile(r"[\s().-]")  # how people group the digits of a number
+
+
+def init_app(app: Flask) -> None:
+    """Add the commands to an app."""
+    for command in (connect_number, doctor, migrate):
+        app.cli.add_command(command)
+
+
+@click.command("connect-number")
+@click.argument("number")
+@click.option("--base-url", default="", help="Where Twilio reaches Kav, instead of PUBLIC_BASE_URL.")
+@with_appcontext
+def connect_number(number: str, base_url: str) -> None:
+    """Let a Twilio NUMBER (+972...) ring at Kav: set its voice, status and fallback URLs."""
+    settings = _settings()
+    base, wanted = _public(base_url or settings.PUBLIC_BASE_URL), _e164(number)
+    rest = TwilioRest(settings)
+    try:
+        found = rest.find_number(wanted)
+        if found is None:
+            raise click.ClickException(
+                f"{wanted} is not a number of account {settings.TWILIO_ACCOUNT_SID}: "
+                "check the digits and TWILIO_ACCOUNT_SID, or buy the number in the Twilio console."
+            )
+        now = rest.connect_number(found.sid, base + VOICE_PATH, base + STATUS_PATH, base + FALLBACK_PATH)
+    except TwilioRestError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"{wanted} now rings at Kav:")
+    click.echo(f"  voice     POST {now.voice_url}")
+    click.echo(f"  status    POST {now.status_callback}")
+    click.echo(f"  fallback  POST {now.voice_fallback_url}")
+    for note in notes(settings, wanted, base):
+        click.echo(f"note: {note}")
+
+
+@click.command("doctor")
+@with_appcontext
+def doctor() -> None:
+    """Check all that a real call needs: one line each, with its remedy; exit status 1 when anything is wrong."""
+    settings = _settings()
+    faults = 0
+    for finding in examine(settings, TwilioRest(settings)):
+        click.echo(str(finding))
+        faults += not finding.ok
+    if faults:
+        raise click.exceptions.Exit(1)
+
+
+@click.command("migrate")
+@click.option("--revision", default="", help="Developers: write a new migration with this title from the models.")
+@with_appcontext
+def migrate(revision: str) -> None:
+    """Bring the database to the schema that this Kav expects (Kav does so itself whenever it starts)."""
+    try:
+        engine = build_engine(parse_url(_settings().DATABASE_URL), "write")
+    except RecordsError as error:
+        raise click.ClickException(str(error)) from error
+    with engine.begin() as connection:
+        notice = migration.upgrade(connection)
+        if revision:
+            migration.create_revision(connection, revision)
+        click.echo(notice or f"The database is at revision {migration.revision_of(connection)}.")
+    engine.dispose()
+
+
+def notes(settings: Settings, number: str, base: str) -> list[str]:
+    """What else must be so for a connected number to be answered."""
+    said = []
+    if base != settings.PUBLIC_BASE_URL:
+        said.append(f"Kav must run with PUBLIC_BASE_URL={base}, or it refuses Twilio's signatures.")
+    if not {"*", number} & set(settings.KAV_DEFAULT_NUMBERS):
+        said.append(f"Kav rejects calls to {number} until KAV_DEFAULT_NUMBERS names it.")
+    return said
+
+
+def _settings() -> Settings:
+    settings = current_app.config["KAV_SETTINGS"]
+    assert isinstance(settings, Settings)  # noqa: S101 - the app's own promise
+    return settings
+
+
+def _public(base: str) -> str:
+    base = base.rstrip("/")
+    if not base:
+        raise click.ClickException("Twilio must know where Kav is: set PUBLIC_BASE_URL or give --base-url https://...")
+    fault = base_url_fault(base)
+    if fault:
+        raise click.ClickException(f"{base} cannot be called by Twilio: {fault}.")
+    return base
+
+
+def _e164(number: str) -> str:
+    digits = WRITTEN.sub("", number)
+    if not E164.fullmatch(digits):
+        raise click.ClickException(f"{number!r} is not a full telephone number: write it like +972312345678.")
+    return digits

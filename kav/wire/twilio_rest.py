@@ -1,0 +1,291 @@
+"""Twilio's REST API, as far as Kav needs it: end a call, ask how one ended, connect a number.
+
+    TwilioRestError                  anything below; the message names the call and the remedy
+    ├── NoCredentialsError           TWILIO_ACCOUNT_SID or TWILIO_AUTH_TOKEN is not set
+    ├── RefusedCredentialsError      Twilio does not accept them (HTTP 401, 403)
+    ├── NotFoundError                Twilio knows no such call or number (HTTP 404)
+    ├── RefusedRequestError          Twilio understood and said no (another 4xx)
+    └── UnreachableError             no answer, or 429 or 5xx, as often as Kav tried
+
+Source of codes and fields: Twilio's Voice REST API, resources Call, IncomingPhoneNumber and Account; error 21220.
+Under monkey patching every request is cooperative, for the twilio package speaks through requests.
+"""
+
+import json
+import logging
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from enum import Enum
+from typing import Any, TypeVar
+
+import requests
+from requests.exceptions import RequestException
+from twilio.base.exceptions import (  # type: ignore[import-untyped]  # ships no types
+    TwilioException,
+    TwilioRestException,
+    TwilioServiceException,
+)
+from twilio.http.http_client import TwilioHttpClient  # type: ignore[import-untyped]  # ships no types
+from twilio.http.response import Response  # type: ignore[import-untyped]  # ships no types
+from twilio.rest import Client  # type: ignore[import-untyped]  # ships no types
+
+from kav.settings import Settings
+
+T = TypeVar("T")
+
+TIMEOUT_S = 5.0  # Twilio answers in well under a second; a call that should end is billed meanwhile
+TRIES = 3
+FIRST_RETRY_S = 0.5
+LAST_RETRY_S = 4.0
+NOT_IN_PROGRESS = 21220  # "Unable to update record: Call is not in progress": it has ended already
+
+# The package logs each request at INFO, telephone numbers included; they are nobody's business.
+_quiet = logging.getLogger("kav.twilio.http")
+_quiet.setLevel(logging.WARNING)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a request failed: HTTP status (0: no answer that could be read), Twilio's own code if any, and its words."""
+
+    status: int
+    code: int | None
+    words: str
+
+
+class TwilioRestError(Exception):
+    """Twilio's REST API could not do what was asked; `refusal` says what came back."""
+
+    def __init__(self, message: str, refusal: Refusal | None = None) -> None:
+        super().__init__(message)
+        self.refusal = refusal
+
+
+class NoCredentialsError(TwilioRestError):
+    """There is no account to ask with."""
+
+
+class RefusedCredentialsError(TwilioRestError):
+    """Twilio does not accept the account SID and token."""
+
+
+class NotFoundError(TwilioRestError):
+    """Twilio does not know the call or number."""
+
+
+class RefusedRequestError(TwilioRestError):
+    """Twilio refused the request for a reason of its own, given in the message."""
+
+
+class UnreachableError(TwilioRestError):
+    """Twilio did not answer in time, or was overloaded, at every try."""
+
+
+class HangUp(Enum):
+    """How a call came to its end: now, or it had ended before."""
+
+    ENDED = "ended"
+    ALREADY_OVER = "already over"
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A telephone number of the account and the URLs that Twilio asks when it rings."""
+
+    sid: str
+    number: str
+    voice_url: str
+    voice_method: str
+    status_callback: str
+    status_callback_method: str
+    voice_fallback_url: str
+    voice_fallback_method: str
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The account behind the credentials; `date` is Twilio's clock when it answered."""
+
+    sid: str
+    status: str
+    date: datetime | None
+
+
+class TwilioRest:
+    """A small typed client; every method waits at most TRIES * `timeout_s` plus the pauses between.
+
+    `sleep` takes seconds; it is time.sleep, which monkey patching makes cooperative.
+    """
+
+    def __init__(
+        self, settings: Settings, *, timeout_s: float = TIMEOUT_S, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self._sleep = sleep
+        self._last_date = ""
+        http = TwilioHttpClient(timeout=timeout_s, logger=_quiet, request_hooks={"response": [self._note_date]})
+        self._client = _client(settings, http)
+
+    @property
+    def has_credentials(self) -> bool:
+        """Whether there is an account to ask with."""
+        return self._client is not None
+
+    def warm_up(self) -> None:
+        """Touch what the package imports on first use (50 to 90 ms): at boot, not while calls are live."""
+        if self._client is not None:
+            _ = (self._client.calls("CA0"), self._client.incoming_phone_numbers, self._client.api.accounts)
+
+    def hang_up(self, call_sid: str) -> HangUp:
+        """End a call; one that has ended, or that Twilio has forgotten, is a success."""
+        try:
+            self._ask(f"call {call_sid}", lambda client: client.calls(call_sid).update(status="completed"))
+        except NotFoundError:
+            return HangUp.ALREADY_OVER
+        except RefusedRequestError as error:
+            if error.refusal and error.refusal.code == NOT_IN_PROGRESS:
+                return HangUp.ALREADY_OVER
+            raise
+        return HangUp.ENDED
+
+    def fetch_status(self, call_sid: str) -> tuple[str, int | None] | None:
+        """A call's status and its duration in seconds (None while it has none); None for an unknown call."""
+        try:
+            call = self._ask(f"call {call_sid}", lambda client: client.calls(call_sid).fetch())
+        except NotFoundError:
+            return None
+        duration = str(call.duration or "")
+        return str(call.status), int(duration) if duration.isdigit() else None
+
+    def find_number(self, number: str) -> Number | None:
+        """The account's number that is exactly `number` (E.164), or None."""
+        found = self._ask(
+            f"number {number}", lambda client: client.incoming_phone_numbers.list(phone_number=number, limit=20)
+        )
+        return next((_number(each) for each in found if each.phone_number == number), None)
+
+    def connect_number(self, sid: str, voice_url: str, status_callback: str, fallback: str) -> Number:
+        """Set the URLs that Twilio asks for a number, all by POST; returns the number as Twilio has it then."""
+        changed = self._ask(
+            f"number {sid}",
+            lambda client: client.incoming_phone_numbers(sid).update(
+                voice_url=voice_url,
+                voice_method="POST",
+                status_callback=status_callback,
+                status_callback_method="POST",
+                voice_fallback_url=fallback,
+                voice_fallback_method="POST",
+            ),
+        )
+        return _number(changed)
+
+    def numbers(self, limit: int = 50) -> list[Number]:
+        """The account's numbers, at most `limit`."""
+        return [
+            _number(each)
+            for each in self._ask("the numbers", lambda client: client.incoming_phone_numbers.list(limit=limit))
+        ]
+
+    def account(self) -> Account:
+        """The account itself: proof that the credentials are good, and Twilio's clock."""
+        account = self._ask("the account", lambda client: client.api.accounts(client.account_sid).fetch())
+        return Account(str(account.sid), str(account.status), _date(self._last_date))
+
+    def _ask(self, whom: str, request: Callable[[Client], T]) -> T:
+        """Ask until there is an answer that trying again would not change, TRIES times at most."""
+        if self._client is None:
+            raise NoCredentialsError(f"{whom}: set TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN to use Twilio's REST API")
+        for tries_left in reversed(range(TRIES)):
+            try:
+                return request(self._client)
+            except (TwilioException, RequestException, ValueError) as error:  # ValueError: an answer that is no JSON
+                refusal = refusal_of(error)
+                if not (tries_left and is_retryable(refusal.status)):
+                    raise explain(whom, refusal) from error
+            self._sleep(pause_s(TRIES - tries_left, random.random()))  # noqa: S311 - jitter, not a secret
+        raise AssertionError("unreachable: the last try returns or raises")
+
+    def _note_date(self, response: requests.Response, **_: object) -> None:
+        self._last_date = response.headers.get("Date", "")
+
+
+def is_retryable(status: int) -> bool:
+    """Whether the same request may succeed a moment later: no answer at all, too many requests, Twilio's own fault.
+
+    All of Kav's requests are idempotent, so an answer that was lost may be asked for again.
+    """
+    return status in (0, 429) or status >= 500
+
+
+def refusal_of(error: Exception) -> Refusal:
+    """What an exception says; the package has three kinds for answers, and lets others pass when there is none."""
+    if isinstance(error, TwilioRestException):
+        return Refusal(error.status, error.code, str(error.msg))
+    if isinstance(error, TwilioServiceException):
+        return Refusal(error.status, error.code, f"{error.title}, {error.detail}")
+    answer = error.args[1] if isinstance(error, TwilioException) and len(error.args) > 1 else None
+    if isinstance(answer, Response):  # a list's page
+        return Refusal(answer.status_code, *_code_and_message(answer.text))
+    return Refusal(0, None, type(error).__name__)
+
+
+def pause_s(tries: int, chance: float) -> float:
+    """Seconds before the next try, after `tries` failures; `chance` in 0..1 spreads callers apart."""
+    return float(min(LAST_RETRY_S, FIRST_RETRY_S * 2 ** (tries - 1)) * (0.5 + chance / 2))
+
+
+def explain(whom: str, refusal: Refusal) -> TwilioRestError:
+    """The error to raise, with the remedy; nothing secret in it."""
+    if refusal.status == 0:
+        said = f"{whom}: Twilio did not answer ({refusal.words})"
+        return UnreachableError(f"{said}; check the network and TWILIO_API_BASE_URL", refusal)
+    said = f"{whom}: Twilio answered {refusal.status}, code {refusal.code}: {refusal.words}"
+    if refusal.status in (401, 403):
+        return RefusedCredentialsError(f"{said}; check TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN", refusal)
+    if refusal.status == 404:
+        return NotFoundError(f"{said}; check that it belongs to this account", refusal)
+    if is_retryable(refusal.status):
+        return UnreachableError(f"{said}, {TRIES} times; see status.twilio.com and try again later", refusal)
+    return RefusedRequestError(f"{said}; see https://www.twilio.com/docs/api/errors/{refusal.code}", refusal)
+
+
+def _code_and_message(text: str) -> tuple[int | None, str]:
+    try:
+        body = json.loads(text)
+        return body.get("code"), str(body.get("message"))
+    except (ValueError, AttributeError):  # a proxy's page, not Twilio's answer
+        return None, "no reason given"
+
+
+def _client(settings: Settings, http: TwilioHttpClient) -> Client | None:
+    token = settings.TWILIO_AUTH_TOKEN.get_secret_value()
+    if not (settings.TWILIO_ACCOUNT_SID and token):
+        return None
+    # An own `environment`, for the package would read region and edge from the process's and rewrite the host.
+    account = settings.TWILIO_ACCOUNT_SID
+    client = Client(account, token, http_client=http, environment={"TWILIO_ACCOUNT_SID": account})
+    client.api.base_url = settings.TWILIO_API_BASE_URL
+    return client
+
+
+def _number(resource: Any) -> Number:  # noqa: ANN401 - the package's resources are untyped
+    return Number(
+        sid=str(resource.sid),
+        number=str(resource.phone_number),
+        voice_url=resource.voice_url or "",
+        voice_method=resource.voice_method or "",
+        status_callback=resource.status_callback or "",
+        status_callback_method=resource.status_callback_method or "",
+        voice_fallback_url=resource.voice_fallback_url or "",
+        voice_fallback_method=resource.voice_fallback_method or "",
+    )
+
+
+def _date(header: str) -> datetime | None:
+    try:
+        return parsedate_to_datetime(header)
+    except ValueError:
+        return None

@@ -1,0 +1,202 @@
+"""Guards what Kav asks of Twilio over REST: calls end once and for all, faults are retried, errors tell the remedy."""
+
+import logging
+from base64 import b64encode
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+from twilio.base.exceptions import TwilioException, TwilioServiceException  # type: ignore[import-untyped]  # untyped
+from twilio.http.response import Response  # type: ignore[import-untyped]  # ships no types
+
+from kav.settings import Settings
+from kav.wire.twilio_rest import (
+    FIRST_RETRY_S,
+    LAST_RETRY_S,
+    NOT_IN_PROGRESS,
+    TRIES,
+    HangUp,
+    NoCredentialsError,
+    Refusal,
+    RefusedCredentialsError,
+    RefusedRequestError,
+    TwilioRest,
+    UnreachableError,
+    is_retryable,
+    pause_s,
+    refusal_of,
+)
+from tests.local_servers import ACCOUNT, NUMBER, NUMBER_SID, TOKEN, TwilioApi, twilio_api
+
+
+@pytest.fixture
+def api() -> Iterator[TwilioApi]:
+    with twilio_api() as api:
+        yield api
+
+
+@pytest.fixture
+def pauses() -> list[float]:
+    return []
+
+
+@pytest.fixture
+def rest(api: TwilioApi, pauses: list[float]) -> TwilioRest:
+    return connect(api.url, pauses)
+
+
+def connect(
+    url: str, pauses: list[float], account: str = ACCOUNT, token: str = TOKEN, timeout_s: float = 5
+) -> TwilioRest:
+    settings = Settings(_env_file=None, TWILIO_ACCOUNT_SID=account, TWILIO_AUTH_TOKEN=token, TWILIO_API_BASE_URL=url)  # type: ignore[call-arg, arg-type]  # pydantic-settings' own argument, and a str for a secret
+    return TwilioRest(settings, timeout_s=timeout_s, sleep=pauses.append)
+
+
+def test_a_live_call_is_ended(api: TwilioApi, rest: TwilioRest) -> None:
+    api.calls["CA1"] = {"status": "in-progress"}
+    assert rest.hang_up("CA1") is HangUp.ENDED
+    method, path, form, authorization = api.seen[0]
+    assert (method, path, form) == ("POST", f"/2010-04-01/Accounts/{ACCOUNT}/Calls/CA1.json", {"Status": "completed"})
+    assert authorization == "Basic " + b64encode(f"{ACCOUNT}:{TOKEN}".encode()).decode()
+    assert api.calls["CA1"]["status"] == "completed"
+
+
+def test_a_call_that_is_over_or_unknown_counts_as_ended(api: TwilioApi, rest: TwilioRest) -> None:
+    api.calls["CA1"] = {"status": "completed"}
+    assert (rest.hang_up("CA1"), rest.hang_up("CA404")) == (HangUp.ALREADY_OVER, HangUp.ALREADY_OVER)
+
+
+@pytest.mark.parametrize("fault", [429, 500, 503])
+def test_twilio_s_passing_faults_are_tried_again(
+    api: TwilioApi, rest: TwilioRest, pauses: list[float], fault: int
+) -> None:
+    api.calls["CA1"] = {"status": "in-progress"}
+    api.faults = [fault] * (TRIES - 1)
+    assert rest.hang_up("CA1") is HangUp.ENDED
+    assert len(pauses) == TRIES - 1
+
+
+def test_an_answer_that_does_not_come_in_time_is_asked_for_again(api: TwilioApi, pauses: list[float]) -> None:
+    rest = connect(api.url, pauses, timeout_s=0.1)
+    api.calls["CA1"], api.faults = {"status": "in-progress"}, [0]
+    assert rest.hang_up("CA1") is HangUp.ENDED
+    assert len(pauses) == 1
+
+
+def test_tries_are_bounded_and_the_error_names_call_and_remedy(
+    api: TwilioApi, rest: TwilioRest, pauses: list[float]
+) -> None:
+    api.faults = [503] * 10
+    with pytest.raises(UnreachableError, match=r"call CA1: Twilio answered 503.*try again later"):
+        rest.hang_up("CA1")
+    assert (len(api.seen), len(pauses)) == (TRIES, TRIES - 1)
+
+
+def test_a_dead_address_is_unreachable(pauses: list[float]) -> None:
+    with pytest.raises(UnreachableError, match="call CA1: Twilio did not answer"):
+        connect("http://127.0.0.1:1", pauses).hang_up("CA1")
+
+
+def test_wrong_credentials_are_not_tried_again_and_never_shown(
+    api: TwilioApi, pauses: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    with pytest.raises(RefusedCredentialsError, match="TWILIO_AUTH_TOKEN") as caught:
+        connect(api.url, pauses, account="AC" + "1" * 32).hang_up("CA1")
+    assert (pauses, len(api.seen)) == ([], 1)
+    assert TOKEN not in str(caught.value) + caplog.text
+
+
+def test_another_refusal_is_raised_with_its_code(api: TwilioApi, rest: TwilioRest) -> None:
+    api.faults = [400]
+    with pytest.raises(RefusedRequestError, match=r"call CA1: Twilio answered 400, code 20400.*docs/api/errors/20400"):
+        rest.hang_up("CA1")
+
+
+def test_without_credentials_nothing_is_asked(api: TwilioApi, pauses: list[float]) -> None:
+    rest = connect(api.url, pauses, token="")
+    rest.warm_up()
+    with pytest.raises(NoCredentialsError, match="set TWILIO_ACCOUNT_SID"):
+        rest.hang_up("CA1")
+    assert (rest.has_credentials, api.seen) == (False, [])
+
+
+def test_warming_up_asks_nothing(api: TwilioApi, rest: TwilioRest) -> None:
+    rest.warm_up()
+    assert api.seen == []
+
+
+@pytest.mark.parametrize(("duration", "expected"), [("42", 42), (None, None), ("", None)])
+def test_a_status_is_fetched_with_its_duration(
+    api: TwilioApi, rest: TwilioRest, duration: str | None, expected: int | None
+) -> None:
+    api.calls["CA1"] = {"status": "busy", "duration": duration}
+    assert rest.fetch_status("CA1") == ("busy", expected)
+
+
+def test_the_status_of_an_unknown_call_is_none(rest: TwilioRest) -> None:
+    assert rest.fetch_status("CA404") is None
+
+
+def test_a_number_is_found_exactly_or_not_at_all(rest: TwilioRest) -> None:
+    found = rest.find_number(NUMBER)
+    assert found is not None
+    assert (found.sid, found.number, found.voice_url) == (NUMBER_SID, NUMBER, "")
+    assert rest.find_number("+972300000000") is None
+
+
+def test_a_number_is_connected_by_post_on_every_url(api: TwilioApi, rest: TwilioRest) -> None:
+    now = rest.connect_number(NUMBER_SID, "https://k/voice", "https://k/status", "https://k/fallback")
+    assert (now.voice_url, now.status_callback, now.voice_fallback_url) == (
+        "https://k/voice",
+        "https://k/status",
+        "https://k/fallback",
+    )
+    assert {api.number[f"{name}_method"] for name in ("voice", "status_callback", "voice_fallback")} == {"POST"}
+    assert rest.numbers() == [now]
+
+
+def test_the_account_comes_with_twilio_s_clock(api: TwilioApi, rest: TwilioRest) -> None:
+    api.date = "Sun, 22 Nov 2026 12:00:00 GMT"
+    account = rest.account()
+    assert (account.sid, account.status, account.date) == (ACCOUNT, "active", datetime(2026, 11, 22, 12, tzinfo=UTC))
+
+
+def test_the_process_s_twilio_region_does_not_move_the_requests(
+    api: TwilioApi, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TWILIO_REGION", "ie1")
+    monkeypatch.setenv("TWILIO_EDGE", "dublin")
+    assert connect(api.url, pauses).account().sid == ACCOUNT
+
+
+@pytest.mark.parametrize("passing", [0, 429, 500, 503])
+@pytest.mark.parametrize("lasting", [400, 401, 404, 422])
+def test_only_what_may_pass_is_retried(passing: int, lasting: int) -> None:
+    assert (is_retryable(passing), is_retryable(lasting)) == (True, False)
+
+
+def test_a_listing_s_faults_are_retried_and_told_like_any_other(
+    api: TwilioApi, rest: TwilioRest, pauses: list[float]
+) -> None:
+    api.faults = [503]
+    assert rest.find_number(NUMBER) is not None
+    assert len(pauses) == 1
+    api.faults = [401]
+    with pytest.raises(RefusedCredentialsError, match=r"answered 401, code 20401: on purpose"):
+        rest.find_number(NUMBER)
+
+
+def test_a_refusal_in_twilio_s_newer_form_is_told_too() -> None:
+    newer = TwilioServiceException("about:blank", "Not in progress", 400, NOT_IN_PROGRESS, detail="it is over")
+    assert refusal_of(newer) == Refusal(400, NOT_IN_PROGRESS, "Not in progress, it is over")
+
+
+@pytest.mark.parametrize("text", ["<html>Bad gateway</html>", "[]", ""])
+def test_a_page_that_is_not_twilio_s_is_survived(text: str) -> None:
+    assert refusal_of(TwilioException("Unable to fetch page", Response(502, text))).status == 502
+
+
+def test_pauses_grow_to_a_bound_and_are_spread() -> None:
+    assert [pause_s(tries, 1) for tries in (1, 2, 9)] == [FIRST_RETRY_S, 2 * FIRST_RETRY_S, LAST_RETRY_S]
+    assert pause_s(1, 0) == FIRST_RETRY_S / 2
