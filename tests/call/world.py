@@ -1,0 +1,90 @@
+"""A model and a telephone line in values: they obey what the session asks, and check that it asks rightly."""
+
+from dataclasses import dataclass, field
+from typing import Self
+
+from kav.call import actions as act
+from kav.call import events as ev
+from kav.call.session import CallRules, CallSession
+
+RULES = CallRules(max_call_s=900, reply_timeout_s=8)
+
+
+@dataclass
+class World:
+    """One session, the time, and everything that was asked for; `do` feeds an event and checks the answer."""
+
+    session: CallSession = field(default_factory=lambda: CallSession(RULES))
+    now: float = 1000.0
+    active: str | None = None
+    requested: str | None = None
+    responses: int = 0
+    received: dict[str, int] = field(default_factory=dict)
+    done: list[act.Action] = field(default_factory=list)
+    ended: bool = False
+
+    def do(self, event: ev.Event) -> list[act.Action]:
+        actions = self.session.handle(event)
+        if self.ended:
+            assert actions == [], "nothing happens after the end"
+        for action in actions:
+            self.take(action)
+        self.done += actions
+        return actions
+
+    def take(self, action: act.Action) -> None:
+        if isinstance(action, act.RequestResponse):
+            assert self.requested is None, "one create at a time"
+            assert self.active is None, "no create before the previous response is done"
+            assert not self.session.listening, "no create while the caller speaks"
+            self.requested = action.key
+        elif isinstance(action, act.TruncateItem):
+            assert 0 < action.audio_end_ms * 8 <= self.received[action.item_id], "truncation above received audio"
+        elif isinstance(action, act.EndCall):
+            self.ended = True
+
+    def started(self) -> Self:
+        self.do(ev.StreamStarted(self.now))
+        self.do(ev.ModelReady(self.now))
+        return self
+
+    def created(self) -> str:
+        """The model begins the response that was asked for."""
+        self.responses += 1
+        self.active, key, self.requested = f"resp{self.responses}", self.requested, None
+        self.do(ev.ResponseCreated(self.now, self.active, key))
+        return self.active
+
+    def added(self, item: str) -> list[act.Action]:
+        return self.do(ev.ItemAdded(self.now, self.active or "", item, is_message=True))
+
+    def audio(self, item: str, ms: int) -> list[act.Action]:
+        self.received[item] = self.received.get(item, 0) + ms * 8
+        return self.do(ev.AudioDelta(self.now, self.active or "", item, b'"AA=="', ms * 8))
+
+    def finish(self, status: ev.ResponseStatus = "completed", detail: str = "") -> list[act.Action]:
+        response, self.active = self.active or "", None
+        return self.do(ev.ResponseDone(self.now, response, status, detail))
+
+    def speak(self, item: str, ms: int) -> None:
+        """The model answers what was asked for, with one item, from created to done."""
+        response = self.created()
+        self.added(item)
+        self.audio(item, ms)
+        self.do(ev.ItemAudioDone(self.now, response, item))
+        self.finish()
+
+    def speech(self) -> list[act.Action]:
+        return self.do(ev.SpeechStarted(self.now))
+
+    def commit(self) -> list[act.Action]:
+        return self.do(ev.TurnCommitted(self.now, "user_item"))
+
+    def marks_return(self) -> None:
+        """Everything is played: Twilio echoes every mark of the current generation."""
+        for action in list(self.done):
+            if isinstance(action, act.SendMark):
+                self.do(ev.MarkEchoed(self.now, action.name))
+
+    def of(self, kind: type[act.Action]) -> list[act.Action]:
+        return [action for action in self.done if isinstance(action, kind)]
