@@ -179,4 +179,5 @@ def _give_up(waiting: _Waiting, error: Exception) -> None:
 
 
 def _line(event: str, **values: object) -> str:
-    return json.dumps({"event": event, **values}, ensure_ascii=False, default=str)
+    # ASCII, for a caller's text may hold lone surrogates, which no log stream takes.
+    return json.dumps({"event": event, **values}, default=str)

@@ -5,10 +5,12 @@ between threads, so no lock of theirs can make the hub wait. The threads are not
 name look-ups live: a slow database must not delay the next model connection.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from sqlite3 import Connection as SqliteConnection
+from sqlite3 import OperationalError as SqliteOperationalError
 from typing import Any, Literal, TypeVar
 
 from gevent import Timeout
@@ -23,6 +25,7 @@ T = TypeVar("T")
 Access = Literal["read", "write"]
 
 BUSY_S = 5  # SQLite: how long one attempt waits for another process's write
+WAL_RETRY_S = 0.02
 CONNECT_S = 5  # PostgreSQL: longer than any sane network, short enough to try again soon
 STATEMENT_MS = 10_000  # PostgreSQL: a statement that takes longer is stuck behind a lock
 UNACKNOWLEDGED_MS = 10_000  # TCP: the peer vanished; without this a write waits about 15 minutes
@@ -130,14 +133,28 @@ def _sqlite_engine(url: URL, access: Access) -> Engine:
     @event.listens_for(engine, "connect")
     def _configure(connection: SqliteConnection, _: object) -> None:
         connection.isolation_level = None  # the driver's own transactions do not cover DDL
-        for pragma in ("journal_mode=WAL", "foreign_keys=ON"):
-            connection.execute(f"PRAGMA {pragma}")
+        connection.execute("PRAGMA foreign_keys=ON")
+        if access == "write":
+            _use_wal(connection)
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         connection.exec_driver_sql(begin)  # a writer takes its lock first: upgrading a read lock can deadlock
 
     return engine
+
+
+def _use_wal(connection: SqliteConnection) -> None:
+    """Let readers read while a writer writes; the file remembers it. SQLite's own busy timeout does not cover this."""
+    deadline = time.monotonic() + BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except SqliteOperationalError:  # another process is about the same
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(WAL_RETRY_S)
 
 
 def is_transient(error: Exception) -> bool:

@@ -21,6 +21,10 @@ class InvalidRecordError(RecordsError):
     """A record that no database would take, e.g. one without its call."""
 
 
+class ReadTimeoutError(RecordsError):
+    """The database did not answer a question in time."""
+
+
 class NotSavedError(RecordsError):
     """A sound record that did not reach the database; it stands in the log instead."""
 

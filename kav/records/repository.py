@@ -24,13 +24,26 @@ _EARLIEST_WINS = frozenset({"created_at", "opened_at"})
 
 @dataclass(frozen=True, slots=True)
 class StatusReport:
-    """What Twilio says about a call: `status`, `duration` (seconds) and `direction` as it came, however absurd."""
+    """What Twilio says about a call, made fit by `status_report`; None is what it did not say, or said absurdly."""
 
     call_sid: str
     status: str | None
-    duration: str | int | None
+    duration_s: int | None
     direction: str | None
     at: datetime
+
+
+def status_report(
+    call_sid: str, status: str | None, duration: str | int | None, direction: str | None, at: datetime
+) -> StatusReport:
+    """A report from the fields of a status callback as they came (`duration` in seconds), however absurd."""
+    return StatusReport(
+        call_sid=cleaning.key(call_sid, SID_CHARS),
+        status=cleaning.status_of(status),
+        duration_s=cleaning.duration_of(duration),
+        direction=cleaning.direction_of(direction),
+        at=at,
+    )
 
 
 class CallFields(TypedDict, total=False):
@@ -99,13 +112,12 @@ def save_call_status(connection: Connection, report: StatusReport) -> str:
 
     Twilio's callbacks come late, twice and out of order, so a status only ever moves forward.
     """
-    direction = cleaning.direction_of(report.direction)
     insert = _insert(connection, CALLS).values(
         call_sid=_sid(report.call_sid, report.call_sid),
-        status=cleaning.status_of(report.status),
+        status=report.status,
         terminal_status=cleaning.terminal_status_of(report.status),
-        duration_s=cleaning.duration_of(report.duration),
-        direction=direction,
+        duration_s=report.duration_s,
+        direction=report.direction,
         created_at=report.at,
         updated_at=report.at,
     )
@@ -121,7 +133,7 @@ def save_call_status(connection: Connection, report: StatusReport) -> str:
             "updated_at": new.updated_at,
         },
     )
-    return _direction_notice(connection.execute(upsert.returning(old.direction)).scalar_one(), direction)
+    return _direction_notice(connection.execute(upsert.returning(old.direction)).scalar_one(), report.direction)
 
 
 def save_call(connection: Connection, record: CallRecord) -> str:

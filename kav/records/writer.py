@@ -14,19 +14,23 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar, Unpack
 
+from gevent import Timeout
 from gevent.queue import SimpleQueue
 from sqlalchemy import Connection
 
 from kav.records import migration, repository
 from kav.records.backlog import Backlog, Operation, SaveResult
 from kav.records.database import DatabaseThread, parse_url
-from kav.records.repository import CallFields, CallRecord, Record, Row, StatusReport, StreamFields, StreamRecord
+from kav.records.errors import ReadTimeoutError
+from kav.records.repository import CallFields, CallRecord, Record, Row, StreamFields, StreamRecord
 
 T = TypeVar("T")
 
 CAPACITY = 20_000  # about 2,000 calls' records, some 20 MB: far more than a 10-minute outage brings
 READERS = 2  # one page that reads a lot does not hold up another
 SHOWN_DIGITS = 4  # of a telephone number in a log line: enough to find it, not enough to call it
+SHOWN_CHARS = 128  # of any other text: a log line is no place for ten kilobytes
+READ_S = 15.0  # longer than any query may take; a page that hangs is worse than one that says why
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +68,15 @@ class Records:
     """One installation's records; `clock` gives the time of day, time zone aware."""
 
     def __init__(
-        self, database_url: str, *, capacity: int = CAPACITY, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        database_url: str,
+        *,
+        capacity: int = CAPACITY,
+        read_s: float = READ_S,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.backend = parse_url(database_url).get_backend_name()
-        self._clock = clock
+        self._clock, self._read_s = clock, read_s
         self._writer = DatabaseThread(database_url, "write")
         self._readers = [DatabaseThread(database_url, "read") for _ in range(READERS)]
         self._idle: SimpleQueue[DatabaseThread] = SimpleQueue(items=self._readers)
@@ -94,7 +103,7 @@ class Records:
         self, call_sid: str, status: str | None, duration: str | int | None = None, direction: str | None = None
     ) -> SaveResult:
         """Store what Twilio's status callback says, as it came; `duration` in seconds. Rules: the repository's."""
-        return self.submit(Save(StatusReport(call_sid, status, duration, direction, self._clock())))
+        return self.submit(Save(repository.status_report(call_sid, status, duration, direction, self._clock())))
 
     def save_call(self, call_sid: str, **known: Unpack[CallFields]) -> SaveResult:
         """Store what is known of a call, field by field; what is left out or None stays as it was."""
@@ -113,12 +122,14 @@ class Records:
         return self.read(lambda connection: repository.list_calls(connection, limit, before))
 
     def read(self, query: Callable[[Connection], T]) -> T:
-        """Run a query on the first reading thread that is idle."""
-        thread = self._idle.get()
-        try:
-            return thread.run(query)
-        finally:
-            self._idle.put(thread)
+        """Run a query on the first reading thread that is idle; raises ReadTimeoutError when that takes too long."""
+        late = ReadTimeoutError(f"the database gave no answer within {self._read_s:g} s; see /healthz and its own log")
+        with Timeout(self._read_s, late):
+            thread = self._idle.get()
+            try:
+                return thread.run(query)
+            finally:
+                self._idle.put(thread)
 
     def health(self) -> dict[str, Any]:
         """For /healthz: the kind of database, how many records wait, and what it last complained of."""
@@ -136,4 +147,6 @@ def durability_warning(database_url: str, dyno: str) -> str:
 
 
 def _shown(name: str, value: object) -> object:
-    return f"…{str(value)[-SHOWN_DIGITS:]}" if name.endswith("_number") else value
+    if not isinstance(value, str):
+        return value
+    return f"*{value[-SHOWN_DIGITS:]}" if name.endswith("_number") else value[:SHOWN_CHARS]

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from kav.records import repository
-from kav.records.repository import CallFields, CallRecord, StatusReport, StreamFields, StreamRecord
+from kav.records.repository import CallFields, CallRecord, StreamFields, StreamRecord, status_report
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
@@ -34,13 +34,13 @@ def test_a_later_record_adds_and_none_takes_nothing_away(connection: Connection)
 
 
 def test_a_call_record_leaves_the_status_alone(connection: Connection) -> None:
-    repository.save_call_status(connection, StatusReport("CA1", "completed", "9", None, NOW))
+    repository.save_call_status(connection, status_report("CA1", "completed", "9", None, NOW))
     save_call(connection, {"end_reason": "call_status_completed"})
     assert (row(connection)["terminal_status"], row(connection)["duration_s"]) == ("completed", 9)
 
 
 def test_a_call_was_created_when_it_was_first_known(connection: Connection) -> None:
-    repository.save_call_status(connection, StatusReport("CA1", "ringing", None, None, NOW))
+    repository.save_call_status(connection, status_report("CA1", "ringing", None, None, NOW))
     save_call(connection, {"created_at": NOW - timedelta(seconds=2)}, at=NOW + timedelta(seconds=9))
     save_call(connection, {}, at=NOW + timedelta(seconds=10))
     assert row(connection)["created_at"] == NOW - timedelta(seconds=2)

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine
 from kav.records import repository
 from kav.records.cleaning import MAX_DURATION_S, STATUS_RANK, TERMINAL_STATUSES
 from kav.records.errors import InvalidRecordError
-from kav.records.repository import StatusReport
+from kav.records.repository import status_report
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, 123_456, tzinfo=UTC)
 reports = st.lists(
@@ -25,7 +25,7 @@ reports = st.lists(
 def report(
     connection: Connection, status: str | None, duration: str | int | None = None, direction: str | None = "inbound"
 ) -> str:
-    return repository.save_call_status(connection, StatusReport("CA1", status, duration, direction, NOW))
+    return repository.save_call_status(connection, status_report("CA1", status, duration, direction, NOW))
 
 
 def row(connection: Connection, call_sid: str = "CA1") -> dict[str, Any]:
@@ -52,7 +52,7 @@ def test_the_first_terminal_status_wins(connection: Connection, first: str, late
 def test_a_status_never_goes_back_in_any_order(connection: Connection) -> None:
     for number, order in enumerate(permutations(["queued", "ringing", "in-progress", "completed"])):
         for status in order:
-            repository.save_call_status(connection, StatusReport(f"CA{number}", status, None, None, NOW))
+            repository.save_call_status(connection, status_report(f"CA{number}", status, None, None, NOW))
         assert row(connection, f"CA{number}")["status"] == "completed"
 
 
@@ -80,13 +80,13 @@ def test_an_unknown_status_is_survived_and_changes_nothing(connection: Connectio
 @pytest.mark.parametrize("call_sid", ["C" * 10_000, "a\x00b", "\ud800", "שיחה" * 100, "'; DROP TABLE calls; --"])
 def test_any_text_is_a_call_sid_of_its_own(connection: Connection, call_sid: str) -> None:
     for sid in (call_sid, call_sid + "!"):
-        repository.save_call_status(connection, StatusReport(sid, "completed", "1", None, NOW))
+        repository.save_call_status(connection, status_report(sid, "completed", "1", None, NOW))
     assert row(connection, call_sid)["call_sid"] != row(connection, call_sid + "!")["call_sid"]
 
 
 def test_a_report_without_a_call_sid_is_refused(connection: Connection) -> None:
     with pytest.raises(InvalidRecordError, match="without its CallSid"):
-        repository.save_call_status(connection, StatusReport("", "completed", "1", None, NOW))
+        repository.save_call_status(connection, status_report("", "completed", "1", None, NOW))
 
 
 def test_a_direction_never_changes_and_the_contradiction_is_told(connection: Connection) -> None:
@@ -109,7 +109,7 @@ def test_any_order_and_repetition_ends_in_the_promised_row(
     with engine.connect() as connection, connection.begin() as transaction:
         for at, (status, duration) in enumerate(said):
             late = NOW + timedelta(seconds=at)
-            repository.save_call_status(connection, StatusReport("CA1", status, duration, "inbound", late))
+            repository.save_call_status(connection, status_report("CA1", status, duration, "inbound", late))
         stored = row(connection)
         transaction.rollback()
     terminal = [status for status, _ in said if status in TERMINAL_STATUSES]

@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 
 from kav.records import repository
 from kav.records.database import build_engine, parse_url
-from kav.records.repository import CallRecord, StatusReport
+from kav.records.repository import CallRecord, status_report
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 WRITERS, ROUNDS = 4, 25
@@ -20,8 +20,8 @@ def write(database_url: str, number: int, barrier: Barrier) -> None:
     for turn in range(ROUNDS):
         duration = number * ROUNDS + turn
         with engine.begin() as connection:
-            repository.save_call_status(connection, StatusReport("CA1", "in-progress", None, "inbound", NOW))
-            repository.save_call_status(connection, StatusReport("CA1", "completed", duration, "outbound", NOW))
+            repository.save_call_status(connection, status_report("CA1", "in-progress", None, "inbound", NOW))
+            repository.save_call_status(connection, status_report("CA1", "completed", duration, "outbound", NOW))
         with engine.begin() as connection:
             repository.save_call(connection, CallRecord("CA1", {"line_ghost_ms": 1.0, "business": str(number)}, NOW))
     engine.dispose()

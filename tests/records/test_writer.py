@@ -14,7 +14,13 @@ from sqlalchemy import Connection, text
 
 from kav.records import Records, durability_warning
 from kav.records.backlog import FIRST_RETRY_S, LAST_RETRY_S, is_worth_a_line, retry_delay_s
-from kav.records.errors import BacklogFullError, DatabaseMisconfiguredError, InvalidRecordError, RecordsStoppedError
+from kav.records.errors import (
+    BacklogFullError,
+    DatabaseMisconfiguredError,
+    InvalidRecordError,
+    ReadTimeoutError,
+    RecordsStoppedError,
+)
 from tests.records.postgres import Postgres
 
 Start = Callable[..., Records]
@@ -120,7 +126,7 @@ def test_a_record_beyond_the_capacity_becomes_one_log_line(
         refused = records.save_call_status("CA9", "completed", "42", "inbound")
         assert isinstance(refused.error, BacklogFullError)
         (line,) = lines(caplog, "record_not_saved")
-    assert (line["call_sid"], line["record"]["status"], line["record"]["duration"]) == ("CA9", "completed", "42")
+    assert (line["call_sid"], line["record"]["status"], line["record"]["duration_s"]) == ("CA9", "completed", 42)
     assert all(result.wait(SOON_S) for result in waiting)
 
 
@@ -177,6 +183,26 @@ def test_a_failed_read_raises_and_the_reader_stays_usable(database_url: str, sta
         with pytest.raises(LookupError, match="wrong query"):
             records.read(wrong)
     assert records.get_call("CA1") is not None
+
+
+def test_a_question_that_takes_too_long_is_given_up(postgres_url: str) -> None:
+    records = Records(postgres_url, read_s=0.2)
+    assert records.start().wait(SOON_S)
+    with pytest.raises(ReadTimeoutError, match=r"no answer within 0\.2 s"):
+        records.read(lambda connection: connection.execute(text("SELECT pg_sleep(2)")))
+    assert records.save_call("CA1").wait(SOON_S)
+    assert records.list_calls()
+    records.stop(1)
+
+
+def test_hostile_text_becomes_one_plain_log_line(sqlite_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    records = Records(sqlite_url)
+    records.stop(1)
+    records.save_call("CA\ud800\n1", business="x" * 10_000)
+    (message,) = caplog.messages
+    assert message.isascii()
+    assert len(message.splitlines()) == 1
+    assert len(message) < 1_000
 
 
 def test_a_contradicted_direction_is_logged_with_its_call(
