@@ -1,0 +1,134 @@
+"""A real Kav in a process of its own, as an operator would start it, on a free port of this machine.
+
+async with KavProcess({"OPENAI_REALTIME_URL": model.url, ...}) as kav:
+    kav.url, kav.pid
+    await kav.health()
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+
+ROOT = Path(__file__).parent.parent
+UP_WITHIN_S = 20.0
+DOWN_WITHIN_S = 30.0
+API_TOKEN = "the-operators-token"
+
+
+def free_port() -> int:
+    """Return a port of loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class KavDied(Exception):
+    """Kav ended, or never came up; the message has the end of its log."""
+
+
+class KavProcess:
+    """`python app.py` with an environment of its own: nothing of ours leaks in but the path."""
+
+    def __init__(self, settings: Mapping[str, str], *, port: int | None = None, python: str = sys.executable) -> None:
+        self.port = port or free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._python = python
+        self._folder = tempfile.TemporaryDirectory(prefix="kav-")
+        self.database = Path(self._folder.name) / "kav.db"
+        self.log_path = Path(self._folder.name) / "kav.log"
+        self._settings = {
+            "HOST": "127.0.0.1",
+            "PORT": str(self.port),
+            "DATABASE_URL": f"sqlite:///{self.database}",
+            "KAV_API_TOKEN": API_TOKEN,
+            **settings,
+        }
+        self._process: asyncio.subprocess.Process | None = None
+        self._http: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "SSL_CERT_FILE") if name in os.environ}
+        with self.log_path.open("wb") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                self._python, str(ROOT / "app.py"), cwd=self._folder.name, env={**kept, **self._settings}, stderr=log
+            )
+        self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10))
+        try:
+            await self._until_up()
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._http is not None:
+            await self._http.close()
+        if self.process.returncode is None:
+            self.process.terminate()
+            try:
+                await asyncio.wait_for(self.process.wait(), DOWN_WITHIN_S)
+            except TimeoutError:
+                self.process.kill()
+                await self.process.wait()
+                raise KavDied(f"Kav did not end within {DOWN_WITHIN_S} s of SIGTERM: {self.log()}") from None
+        self._folder.cleanup()
+
+    @property
+    def process(self) -> asyncio.subprocess.Process:
+        """The process. Raises RuntimeError before `async with`."""
+        if self._process is None:
+            raise RuntimeError("Kav is not up: use it as `async with KavProcess(...) as kav`")
+        return self._process
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self.process.pid
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self.process.send_signal(number)
+
+    async def ended(self, timeout_s: float = DOWN_WITHIN_S) -> int:
+        """Wait for it to end by itself; return its exit status."""
+        return await asyncio.wait_for(self.process.wait(), timeout_s)
+
+    async def health(self) -> dict[str, Any]:
+        """Return what /healthz tells the operator."""
+        return await self._get("/healthz")
+
+    def log(self, characters: int = 4000) -> str:
+        """Return the end of its log."""
+        return self.log_path.read_text(errors="replace")[-characters:] if self.log_path.exists() else "no log"
+
+    async def _get(self, path: str) -> dict[str, Any]:
+        if self._http is None:
+            raise RuntimeError("Kav is not up: use it as `async with KavProcess(...) as kav`")
+        async with self._http.get(self.url + path, headers={"Authorization": f"Bearer {API_TOKEN}"}) as answer:
+            answer.raise_for_status()
+            body: dict[str, Any] = await answer.json()
+            return body
+
+    async def _until_up(self) -> None:
+        for _ in range(int(UP_WITHIN_S / 0.05)):
+            if self.process.returncode is not None:
+                raise KavDied(f"Kav ended with {self.process.returncode} instead of coming up: {self.log()}")
+            try:
+                await self.health()
+            except aiohttp.ClientConnectionError:
+                await asyncio.sleep(0.05)
+            else:
+                return
+        raise KavDied(f"Kav was not up within {UP_WITHIN_S} s: {self.log()}")

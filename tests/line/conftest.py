@@ -1,0 +1,16 @@
+"""Whole calls over real sockets: a Kav process, a strict model and a telephone line."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from rehearsal.world import World
+
+
+@pytest.fixture(scope="module")
+async def world() -> AsyncIterator[World]:
+    """A world whose Kav serves every test of a module, with settings that make waiting short."""
+    async with World({"HANGUP_FALLBACK_S": "1", "MEDIA_SILENCE_S": "2", "MODEL_REPLY_TIMEOUT_S": "3"}) as world:
+        yield world
+        assert world.model.violations == [], "Kav broke the model's rules"
+        assert [notice for call in world.twilio.calls for notice in call.violations] == [], "Kav broke Twilio's rules"
