@@ -25,7 +25,7 @@ _CLOSED, _CLOSE_WAIT, _LAST_ACK = 7, 8, 9  # tcpi_state in Linux' TCP_INFO
 Answer = tuple[int, str] | None  # to an upgrade: None is 101, else HTTP status and body
 
 
-class Refused(Exception):  # noqa: N818 - what happened, not an error: tests await it
+class Refused(Exception):
     """The upgrade was answered with another status than 101."""
 
     def __init__(self, status: int, body: str) -> None:
@@ -34,7 +34,7 @@ class Refused(Exception):  # noqa: N818 - what happened, not an error: tests awa
         self.body = body
 
 
-class Gone(Exception):  # noqa: N818 - the end of a conversation, as StopIteration is of a loop
+class Gone(Exception):
     """No further message will come: a close frame, FIN or RST arrived, or this side dropped the connection."""
 
 
@@ -44,6 +44,8 @@ class Peer(asyncio.Protocol):
     Observations (monotonic seconds, or None): `opened_at` (101 sent or received), `close_frame_at` with `close_code`
     and `close_reason`, `eof_at` (FIN), `reset_at` (RST), `closed_at` (this side's descriptor is free). With a network
     delay they are what this end of the line sees, thus one delay later.
+
+    `reset_at` beside `eof_at` means that the other side had closed both directions and we wrote to it still.
 
     Switch: `answers_close` (False: neither echo a close frame nor close TCP on FIN; over TLS asyncio closes on FIN).
     """

@@ -74,7 +74,7 @@ class ModelServer:
 
     @property
     def open_sessions(self) -> int:
-        """Sessions that their clients have neither closed nor lost."""
+        """Sessions whose clients have sent neither FIN nor RST."""
         return sum(session.is_open for session in self.sessions)
 
     @property

@@ -106,9 +106,9 @@ class ModelSession:
 
     @property
     def is_open(self) -> bool:
-        """Whether the client has neither closed, nor finished, nor reset the connection."""
+        """Whether neither FIN nor RST has come from the client; a close frame alone frees nothing."""
         peer = self.peer
-        return peer.close_frame_at is peer.eof_at is peer.reset_at is peer.closed_at is None
+        return peer.eof_at is peer.reset_at is peer.closed_at is None
 
     def item(self, item_id: str) -> Item:
         """An item of the conversation. Raises KeyError."""

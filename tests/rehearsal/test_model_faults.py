@@ -198,8 +198,7 @@ async def test_response_done_can_be_late_after_a_function_call_only() -> None:
             if event["type"] == "response.done"
         ]
 
-        assert gaps[0] < 0.2
-        assert gaps[1] >= 0.29
+        assert gaps[0] < 0.29 <= gaps[1]
 
 
 async def test_deltas_under_way_can_arrive_after_speech_started() -> None:
