@@ -3,9 +3,6 @@
 from dataclasses import dataclass, field
 from xml.etree import ElementTree
 
-ANSWERING_NOT = frozenset({"Reject", "Pause", "Redirect"})
-"""Verbs that do not answer a ringing call; any other does, and billing starts. (Of Pause it is unverified.)"""
-
 _ATTRIBUTES = {
     "Reject": "reason",
     "Say": "voice language loop",
@@ -50,7 +47,8 @@ class Verb:
     @property
     def parameters(self) -> dict[str, str]:
         """A `<Stream>`'s custom parameters."""
-        return {n.attributes.get("name", ""): n.attributes.get("value", "") for n in self.nouns if n.name == "Parameter"}
+        given = (noun.attributes for noun in self.nouns if noun.name == "Parameter")
+        return {attributes.get("name", ""): attributes.get("value", "") for attributes in given}
 
 
 def parse(document: str) -> list[Verb]:
