@@ -7,9 +7,10 @@ twice (a lost answer is retried), so every upsert is idempotent.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any, TypedDict
 
-from sqlalchemy import ColumnElement, Connection, Table, case, func, select
+from sqlalchemy import ColumnElement, Connection, Executable, Table, bindparam, case, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from kav.records import cleaning
@@ -112,49 +113,38 @@ def save_call_status(connection: Connection, report: StatusReport) -> str:
 
     Twilio's callbacks come late, twice and out of order, so a status only ever moves forward.
     """
-    insert = _insert(connection, CALLS).values(
-        call_sid=_sid(report.call_sid, report.call_sid),
-        status=report.status,
-        terminal_status=cleaning.terminal_status_of(report.status),
-        duration_s=report.duration_s,
-        direction=report.direction,
-        created_at=report.at,
-        updated_at=report.at,
-    )
-    new, old = insert.excluded, CALLS.c
-    moves_forward = _rank(new.status) > _rank(old.status)
-    upsert = insert.on_conflict_do_update(
-        index_elements=[old.call_sid],
-        set_={
-            "status": case((moves_forward, new.status), else_=old.status),
-            "terminal_status": func.coalesce(old.terminal_status, new.terminal_status),
-            "duration_s": _greatest(old.duration_s, new.duration_s),
-            "direction": func.coalesce(old.direction, new.direction),
-            "updated_at": new.updated_at,
-        },
-    )
-    return _direction_notice(connection.execute(upsert.returning(old.direction)).scalar_one(), report.direction)
+    values = {
+        "call_sid": _sid(report.call_sid, report.call_sid),
+        "status": report.status,
+        "terminal_status": cleaning.terminal_status_of(report.status),
+        "duration_s": report.duration_s,
+        "direction": report.direction,
+        "created_at": report.at,
+        "updated_at": report.at,
+    }
+    stored = connection.execute(_status_upsert(connection.dialect.name), values).scalar_one()
+    return _direction_notice(stored, report.direction)
 
 
 def save_call(connection: Connection, record: CallRecord) -> str:
     """Upsert what Kav knows of a call."""
     direction = cleaning.direction_of(record.known.get("direction"))
     values = {"created_at": record.at} | _said(CALLS, record.known)
-    values |= {"call_sid": _sid(record.call_sid, record.call_sid), "direction": direction, "updated_at": record.at}
-    upsert = _merge(connection, CALLS, values)
-    return _direction_notice(connection.execute(upsert.returning(CALLS.c.direction)).scalar_one(), direction)
+    values |= {"call_sid": _sid(record.call_sid, record.call_sid), "updated_at": record.at, "direction": direction}
+    upsert = _merge(connection.dialect.name, CALLS, tuple(values)).returning(CALLS.c.direction)
+    return _direction_notice(connection.execute(upsert, values).scalar_one(), direction)
 
 
 def save_stream(connection: Connection, record: StreamRecord) -> str:
     """Upsert what Kav knows of a stream; its call is created when it is not known yet."""
     call_sid = _sid(record.call_sid, record.call_sid)
     call = {"call_sid": call_sid, "created_at": record.known.get("opened_at") or record.at, "updated_at": record.at}
-    connection.execute(_insert(connection, CALLS).values(call).on_conflict_do_nothing())
+    connection.execute(_unless_there(connection.dialect.name, CALLS, tuple(call)), call)
     values = _said(STREAMS, record.known) | {
         "call_sid": call_sid,
         "stream_sid": _sid(record.stream_sid, record.call_sid),
     }
-    connection.execute(_merge(connection, STREAMS, values))
+    connection.execute(_merge(connection.dialect.name, STREAMS, tuple(values)), values)
     return ""
 
 
@@ -176,20 +166,43 @@ def list_calls(connection: Connection, limit: int = 50, before: datetime | None 
     return [dict(call) for call in connection.execute(query).mappings()]
 
 
-def _insert(connection: Connection, table: Table) -> Upsert:
-    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
+@cache
+def _status_upsert(dialect: str) -> Executable:
+    """The upsert of a status report; statements are built once, for building one costs more than running it."""
+    names = ("call_sid", "status", "terminal_status", "duration_s", "direction", "created_at", "updated_at")
+    insert, old = _insert(dialect, CALLS, names), CALLS.c
+    new = insert.excluded
+    moves_forward = _rank(new.status) > _rank(old.status)
+    upsert = insert.on_conflict_do_update(
+        index_elements=[old.call_sid],
+        set_={
+            "status": case((moves_forward, new.status), else_=old.status),
+            "terminal_status": func.coalesce(old.terminal_status, new.terminal_status),
+            "duration_s": _greatest(old.duration_s, new.duration_s),
+            "direction": func.coalesce(old.direction, new.direction),
+            "updated_at": new.updated_at,
+        },
+    )
+    return upsert.returning(old.direction)
 
 
-def _merge(connection: Connection, table: Table, values: Mapping[str, Any]) -> Upsert:
+@cache
+def _merge(dialect: str, table: Table, names: tuple[str, ...]) -> Upsert:
     """Insert, or update only the columns that are said; one statement, so two writers cannot lose each other's."""
-    insert = _insert(connection, table).values(dict(values))
+    insert = _insert(dialect, table, names)
     primary = [column.name for column in table.primary_key]
-    changes = {
-        name: _merged(table.c[name], insert.excluded[name], name)
-        for name, value in values.items()
-        if value is not None and name not in primary
-    }
+    changes = {name: _merged(table.c[name], insert.excluded[name], name) for name in names if name not in primary}
     return insert.on_conflict_do_update(index_elements=primary, set_=changes)
+
+
+@cache
+def _unless_there(dialect: str, table: Table, names: tuple[str, ...]) -> Upsert:
+    return _insert(dialect, table, names).on_conflict_do_nothing()
+
+
+def _insert(dialect: str, table: Table, names: tuple[str, ...]) -> Upsert:
+    insert = sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
+    return insert.values({name: bindparam(name) for name in names})
 
 
 def _merged(old: ColumnElement[Any], new: ColumnElement[Any], name: str) -> ColumnElement[Any]:
