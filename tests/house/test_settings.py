@@ -1,0 +1,68 @@
+"""Settings: safe defaults, clear refusals, and an `.env.example` that names every one of them."""
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from kav.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+
+
+def settings(**values: object) -> Settings:
+    return Settings(_env_file=None, **values)  # type: ignore[call-arg, arg-type]  # pydantic-settings' own argument
+
+
+def test_env_example_names_every_setting_with_its_default() -> None:
+    named = dict(re.findall(r"^#([A-Z_]+)=(.*)$", (ROOT / ".env.example").read_text(encoding="utf-8"), re.MULTILINE))
+    assert set(named) == set(Settings.model_fields)
+    for name, value in named.items():
+        assert getattr(settings(**{name: value} if value else {}), name) == getattr(settings(), name)
+
+
+def test_binds_to_the_world_only_with_a_token_to_check_signatures_with() -> None:
+    assert settings().bind_host == "127.0.0.1"
+    assert settings(TWILIO_AUTH_TOKEN="t").bind_host == "0.0.0.0"
+    assert settings(TWILIO_AUTH_TOKEN="t", HOST="127.0.0.1").bind_host == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        {"TWILIO_AUTH_TOKEN": "t"},
+        {"DYNO": "web.1"},
+        {"HOST": "0.0.0.0"},
+        {"PUBLIC_BASE_URL": "https://kav.example.com"},
+    ],
+)
+def test_rehearsal_is_refused_where_strangers_could_reach_it(refused: dict[str, str]) -> None:
+    with pytest.raises(ValidationError, match="KAV_REHEARSAL is for one laptop"):
+        settings(KAV_REHEARSAL=True, **refused)
+
+
+def test_says_in_one_sentence_what_is_missing() -> None:
+    assert settings().missing().startswith("OPENAI_API_KEY is not set")
+    assert settings(OPENAI_API_KEY="k", TWILIO_AUTH_TOKEN="t").missing().startswith("PUBLIC_BASE_URL is not set")
+    assert settings(KAV_REHEARSAL=True).missing() == ""
+    complete = settings(OPENAI_API_KEY="k", TWILIO_AUTH_TOKEN="t", PUBLIC_BASE_URL="https://kav.example.com/")
+    assert complete.missing() == ""
+    assert complete.media_url == "wss://kav.example.com/twilio/media"
+
+
+@pytest.mark.parametrize("url", ["postgres://u:p@host/db", "postgresql://u:p@host/db"])
+def test_herokus_database_url_is_understood(url: str) -> None:
+    assert settings(DATABASE_URL=url).DATABASE_URL == "postgresql+psycopg://u:p@host/db"
+
+
+@pytest.mark.parametrize(
+    "absurd", [{"MAX_CALL_S": 3600}, {"MAX_CALL_S": 0}, {"PORT": 70000}, {"MAX_CALLS": 0}, {"VAD_THRESHOLD": 2}]
+)
+def test_absurd_values_are_refused_by_name(absurd: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match=next(iter(absurd))):
+        settings(**absurd)
+
+
+def test_secrets_do_not_show() -> None:
+    assert "hush" not in repr(settings(OPENAI_API_KEY="hush", TWILIO_AUTH_TOKEN="hush", KAV_API_TOKEN="hush"))
