@@ -5,13 +5,14 @@ progress (21220), too many requests (20429).
 """
 
 import asyncio
+import base64
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
 
-from aiohttp import BasicAuth, web
+from aiohttp import web
 
 from rehearsal.twilio.call import Call
 from rehearsal.twilio.leg import TERMINAL, Order
@@ -130,8 +131,8 @@ class RestServer:
         return answer
 
     def _check_credentials(self, request: web.Request) -> None:
-        expected = BasicAuth(self._account_sid, self._auth_token or "").encode()
-        if self._auth_token and request.headers.get("Authorization") != expected:
+        credentials = base64.b64encode(f"{self._account_sid}:{self._auth_token}".encode()).decode()
+        if self._auth_token and request.headers.get("Authorization") != f"Basic {credentials}":
             raise RestError(401, 20003, "Authenticate")
 
     async def _suffer(self, path: str) -> None:

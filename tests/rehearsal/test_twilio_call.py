@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import time
 import wave
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from aiohttp import WSMsgType, web
+from aiohttp import web
 from twilio.request_validator import RequestValidator  # type: ignore[import-untyped] # no types in the wheel
 
 from rehearsal.audio import SILENCE, tone
@@ -36,6 +37,7 @@ class Bot:
         self.transport = transport
         self.reading: asyncio.Task[None] | None = None
         self.messages: list[dict[str, object]] = []
+        self.raw: list[str | bytes] = []
         self.arrived = asyncio.Event()
         self.start: dict[str, object] = {}
 
@@ -70,10 +72,11 @@ class Bot:
 
     async def read(self) -> None:
         async for message in self.socket:
-            if message.type is WSMsgType.TEXT:
-                self.messages.append(msgspec.json.decode(message.data))
-                self.start = self.of("start")[0] if self.of("start") else {}
-                self.arrived.set()
+            self.raw.append(message.data)
+            with contextlib.suppress(msgspec.MsgspecError):  # hostile messages are sent on purpose
+                self.messages.append(msgspec.json.decode(message.data, type=dict[str, object]))
+            self.start = self.of("start")[0] if self.of("start") else {}
+            self.arrived.set()
 
 
 class App:
