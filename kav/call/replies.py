@@ -1,0 +1,212 @@
+"""The one owner of `response.create`: what the bot owes, what it has asked for, and what became of that.
+
+A reply is *owed* first and asked for when nothing stands in its way: the caller is not speaking, no response is under
+way and no tool is running. So there is never a second create, none before the previous response is done, and every
+committed turn of the caller gets exactly one reply.
+
+A response that the caller has spoken over is *dead*: nothing of it may be heard. It may be dead before it is born,
+when it was asked for and not yet created.
+"""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from kav.call.actions import Action, CancelResponse, DeleteItem, EndCall, ReplyKind, RequestResponse, RunTool
+from kav.call.events import ItemAdded, RequestRefused, ResponseCreated, ResponseDone, ToolCalled
+
+ATTEMPTS: Final = 2
+"""A reply that failed is asked for once more; a third silence is longer than a caller waits."""
+
+ANOTHER_ACTIVE: Final = "conversation_already_has_active_response"
+ANOTHER_ACTIVE_RETRY_S: Final = 0.25
+"""Pause before asking again when the model says that another response, unknown to Kav, is under way."""
+
+FATAL_CODES: Final = frozenset(
+    {
+        "session_expired",
+        "invalid_api_key",
+        "insufficient_quota",
+        "billing_hard_limit_reached",
+        "account_deactivated",
+    }
+)
+"""Errors after which the model will never answer in this session (Realtime API, error codes)."""
+
+GIVE_UP: Final = EndCall("model_failed", apologise=True)
+
+
+@dataclass(slots=True)
+class Reply:
+    """Something the bot owes the caller."""
+
+    kind: ReplyKind
+    phrase: str = ""
+    attempts: int = 0
+    blocked_at: float | None = None
+    """When the model first said that another response stands in its way."""
+
+
+@dataclass(slots=True)
+class Response:
+    """A reply that was asked for: first only a key, then a response of the model's."""
+
+    key: str
+    reply: Reply
+    progress_at: float
+    """When the model last did something about it."""
+    response_id: str | None = None
+    dead: bool = False
+    spoke: bool = False
+    called_tools: bool = False
+    unheard: list[str] = field(default_factory=list)
+    """Message items that were announced and have no audio yet."""
+
+
+class Replies:
+    """Everything about responses that does not need to know what was heard."""
+
+    def __init__(self, reply_timeout_s: float) -> None:
+        self.held = True
+        """Nothing may be asked for: the caller is speaking, or somebody is not there yet."""
+        self.response: Response | None = None
+        self.count = 0
+        self._reply_timeout_s = reply_timeout_s
+        self._owed: list[Reply] = []
+        self._foreign: set[str] = set()
+        self._tools: set[str] = set()
+        self._tools_done: set[str] = set()
+        self._retry_at = 0.0
+
+    def live(self, response_id: str, at: float) -> Response | None:
+        """Return the response under way if it is `response_id` and may be heard; it has made progress at `at`."""
+        response = self._mine(response_id)
+        if response is None or response.dead:
+            return None
+        response.progress_at = at
+        return response
+
+    def stalled(self, at: float) -> bool:
+        """Whether the model has left a response, asked for or begun, without any progress for too long."""
+        return self.response is not None and at - self.response.progress_at >= self._reply_timeout_s
+
+    # Owing and asking
+
+    def owe(self, at: float, reply: Reply) -> list[Action]:
+        """Owe a reply, and ask for it if nothing stands in its way; one answer serves all turns that wait."""
+        if reply.kind == "phrase" or all(owed.kind != reply.kind for owed in self._owed):
+            self._owed.append(reply)
+        return self.ask(at)
+
+    def ask(self, at: float) -> list[Action]:
+        """Ask for what is owed, if nothing stands in its way."""
+        busy = self.held or self.response is not None or self._foreign or self._tools or at < self._retry_at
+        if busy or not self._owed:
+            return []
+        reply = self._owed.pop(0)
+        self.count += 1
+        self.response = Response(f"kav{self.count}", reply, progress_at=at)
+        return [RequestResponse(self.response.key, reply.kind, reply.phrase)]
+
+    def _again(self, at: float, reply: Reply) -> list[Action]:
+        """Ask once more for a reply that came to nothing; then give up, for silence is no answer."""
+        reply.attempts += 1
+        if reply.attempts >= ATTEMPTS:
+            return [GIVE_UP]
+        self._owed.insert(0, reply)
+        return self.ask(at)
+
+    def silence(self, at: float) -> list[Action]:
+        """Nothing of the response under way may be heard: cancel it, and let the model forget what never sounded."""
+        response = self.response
+        if response is None or response.dead:
+            return []
+        response.dead, response.progress_at = True, at
+        return [CancelResponse(response.response_id)] if response.response_id is not None else []
+
+    # What becomes of a response
+
+    def created(self, event: ResponseCreated) -> list[Action]:
+        """Take a response for the one that was asked for; any other is none of Kav's and is cancelled."""
+        response = self.response
+        expected = response is not None and response.response_id is None and event.key in (None, response.key)
+        if response is None or not expected:
+            self._foreign.add(event.response_id)
+            return [CancelResponse(event.response_id)]
+        response.response_id, response.progress_at = event.response_id, event.at
+        return [CancelResponse(event.response_id)] if response.dead else []
+
+    def item_added(self, event: ItemAdded) -> list[Action]:
+        """Note an item until it sounds; one of a response that may not be heard is forgotten at once."""
+        response = self.live(event.response_id, event.at)
+        if response is None:
+            return [DeleteItem(event.item_id)] if event.is_message else []
+        if event.is_message:
+            response.unheard.append(event.item_id)
+        return []
+
+    def done(self, event: ResponseDone) -> list[Action]:
+        """A response is over; ask again for one that came to nothing, else for what waits."""
+        response = self._mine(event.response_id)
+        if response is None:
+            self._foreign.discard(event.response_id)
+            return self.ask(event.at)
+        self.response, self._retry_at = None, 0.0
+        if response.dead:
+            return self.ask(event.at)
+        if event.status == "failed" and event.detail in FATAL_CODES:
+            return [GIVE_UP]
+        if event.status == "failed" or not (response.spoke or response.called_tools):
+            return self._again(event.at, response.reply)
+        return self.ask(event.at)
+
+    def refused(self, event: RequestRefused) -> list[Action]:
+        """A request was refused: fatal for the session, or for the response that was asked for, or of no matter."""
+        if event.code in FATAL_CODES:
+            return [GIVE_UP]
+        response = self.response
+        if response is None or response.response_id is not None or event.request not in (None, response.key):
+            return []
+        if event.code == ANOTHER_ACTIVE:
+            return self._wait_for_another(event.at, response)
+        if event.request is None:
+            return []
+        self.response = None
+        return self.ask(event.at) if response.dead else self._again(event.at, response.reply)
+
+    def _wait_for_another(self, at: float, response: Response) -> list[Action]:
+        """A response that Kav did not ask for is under way, or has just ended: ask again in a moment."""
+        self.response = None
+        self._retry_at = at + ANOTHER_ACTIVE_RETRY_S
+        if response.dead:
+            return []
+        reply = response.reply
+        reply.blocked_at = at if reply.blocked_at is None else reply.blocked_at
+        if at - reply.blocked_at >= self._reply_timeout_s:
+            return [GIVE_UP]
+        self._owed.insert(0, reply)
+        return []
+
+    def _mine(self, response_id: str) -> Response | None:
+        response = self.response
+        return response if response is not None and response.response_id == response_id else None
+
+    # Tools
+
+    def tool_called(self, event: ToolCalled) -> list[Action]:
+        """Run a tool, once for each call; a call of a response that may not be heard is forgotten."""
+        response = self.live(event.response_id, event.at)
+        if response is None:
+            return [DeleteItem(event.item_id)]
+        if event.call_id in self._tools or event.call_id in self._tools_done:
+            return []
+        response.called_tools = True
+        self._tools.add(event.call_id)
+        return [RunTool(event.call_id, event.name, event.arguments)]
+
+    def tool_finished(self, call_id: str) -> bool:
+        """Note that a tool is back; whether anybody waits for it."""
+        if call_id not in self._tools:
+            return False
+        self._tools.remove(call_id)
+        self._tools_done.add(call_id)
+        return True
