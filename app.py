@@ -28,7 +28,7 @@ from gevent.pywsgi import WSGIServer
 from pydantic import ValidationError
 
 import call_aftermath
-import media_ws_ai
+import media_desk
 import realtime_prompt_builder as prompt
 import routes_twilio
 import stream_registry
@@ -53,7 +53,7 @@ class Kav:
     settings: Settings
     records: Records
     rest: TwilioRest
-    media: media_ws_ai.MediaDesk
+    media: media_desk.MediaDesk
     aftermath: call_aftermath.Aftermath
 
 
@@ -68,7 +68,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     phrases = prompt.load_phrases()
     records = Records(settings.DATABASE_URL)
     rest = TwilioRest(settings)
-    media = media_ws_ai.MediaDesk(settings, _connector(settings), phrases, records)
+    media = media_desk.MediaDesk(settings, _connector(settings), phrases, records)
 
     app = Flask(__name__, static_folder=None)
     app.config.update(MAX_CONTENT_LENGTH=routes_twilio.MAX_FORM_BYTES, KAV_SETTINGS=settings)

@@ -5,7 +5,6 @@ outboxes. The caller's frames take the short way and pass no decision. The loop 
 frame; a wake ends its waiting at once; the watchdog looks ten times a second, whatever happens.
 """
 
-import hmac
 import logging
 import time
 from collections.abc import Callable
@@ -15,27 +14,16 @@ from typing import Any, Final, cast
 from zoneinfo import ZoneInfo
 
 import gevent
-from gevent.event import Event as Signal
 
 import realtime_prompt_builder as prompt
 import stream_registry
 from kav.call import actions, events
 from kav.call.session import CallRules, CallSession
-from kav.records import Records
 from kav.settings import Settings
 from kav.wire import realtime, twilio_media
 from kav.wire.model_leg import ModelLeg
-from kav.wire.websocket import GOING_AWAY, NORMAL, POLICY_VIOLATION, Closed, WebSocket
+from kav.wire.websocket import GOING_AWAY, NORMAL, Closed, WebSocket
 from stream_registry import Entry
-
-START_TIMEOUT_S: Final = 10.0
-"""How long a socket may be silent before its `start`: Twilio sends it at once."""
-
-WATCH_EVERY_S: Final = 0.1
-"""The slow net beneath all wakes: what nobody announced is noticed this soon."""
-
-LATE_HUB_S: Final = 0.5
-"""A watchdog this late means that the process stood still: the time counts against nobody."""
 
 FIN_WAIT_S: Final = 1.0
 """Upper bound of waiting for both FINs before the record is written; they take some milliseconds."""
@@ -54,20 +42,35 @@ class Tally:
     barge_ins: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a stream ended: `ghost_s` is the time from the end's trigger to FIN on both sockets."""
+
+    reason: actions.EndReason | None
+    ghost_s: float
+    tally: Tally
+
+
 class Stream:
     """One stream of one call, from its accepted `start` to both FINs."""
 
     def __init__(
-        self, ws: WebSocket, start: twilio_media.StartBody, entry: Entry, leg: ModelLeg, desk: "MediaDesk"
+        self,
+        ws: WebSocket,
+        stream_sid: str,
+        entry: Entry,
+        leg: ModelLeg,
+        rules: CallRules,
+        phrases: prompt.Phrases,
     ) -> None:
         self.call_sid = entry["call_sid"]
-        self.stream_sid = start.stream_sid
+        self.stream_sid = stream_sid
         self._ws = ws
         self._entry = entry
         self._leg = leg
-        self._desk = desk
-        self._encoder = twilio_media.Encoder(start.stream_sid)
-        self._session = CallSession(desk.rules(entry))
+        self._phrases = phrases
+        self._encoder = twilio_media.Encoder(stream_sid)
+        self._session = CallSession(rules)
         self._tally = Tally()
         self._last_sequence = 0
         self._stopped_at: float | None = None
@@ -94,10 +97,10 @@ class Stream:
 
     # The loop
 
-    def run(self, direction: events.Direction) -> None:
+    def run(self) -> Outcome:
         """Carry the stream until it is over; called by the greenlet that reads Twilio's socket."""
         try:
-            self._decide(events.StreamStarted(time.monotonic(), direction))
+            self._decide(events.StreamStarted(time.monotonic(), self._entry["direction"]))
             self._leg.claim(self)
             while not self._entry["ended"]:
                 self._take(self._ws.receive())
@@ -108,8 +111,7 @@ class Stream:
         except Exception:  # the greenlet's root: the caller hears an apology instead of nothing
             log.exception("stream failed", extra={"call_sid": self.call_sid})
             self.end("error", after_stream="apology")
-        finally:
-            self._finish()
+        return self._finish()
 
     def _take(self, message: bytes) -> None:
         try:
@@ -187,7 +189,7 @@ class Stream:
 
     def _request(self, action: actions.RequestResponse) -> None:
         if action.kind == "phrase":
-            words = self._desk.phrases.text(action.phrase, self._entry["language"])
+            words = self._phrases.text(action.phrase, self._entry["language"])
             self._leg.send(realtime.system_item(_phrase_item(action.key), prompt.quote(words)))
         self._leg.send(realtime.response_create(action.key, tools=action.kind == "answer"))
 
@@ -242,17 +244,15 @@ class Stream:
         self._ws.reading_since = now if self._ws.reading_since is not None else None
         self._decide(events.HubLate(now, by_s))
 
-    def _finish(self) -> None:
-        """Once per stream, on every way out: both sockets closed, tools gone, the record on its way."""
+    def _finish(self) -> Outcome:
+        """Once per stream, on every way out: both sockets closed, tools gone."""
         self.stop()
         gevent.killall(self._tools, block=False)
         model_fin_at = self._leg.wait_fin(FIN_WAIT_S)
         self._ws.wait_fin(FIN_WAIT_S)
         stopped_at = cast("float", self._stopped_at)
         last_fin_at = max(self._ws.fin_at or stopped_at, model_fin_at or stopped_at)
-        self._desk.stream_over(
-            self, self._tally, self._end_reason or self._entry["end_reason"], last_fin_at - stopped_at
-        )
+        return Outcome(self._end_reason or self._entry["end_reason"], last_fin_at - stopped_at, self._tally)
 
 
 def _phrase_item(key: str) -> str:
@@ -264,146 +264,3 @@ def run_tool(name: str) -> str:
     if name == "current_time":
         return datetime.now(ZoneInfo("Asia/Jerusalem")).strftime("%A %Y-%m-%d %H:%M")
     return f"There is no tool {name!r}."
-
-
-class MediaDesk:
-    """Takes media sockets in: who may, who is live, and who looks after them."""
-
-    def __init__(
-        self, settings: Settings, connector: realtime.Connector, phrases: prompt.Phrases, records: Records
-    ) -> None:
-        self.phrases = phrases
-        self.live: set[Stream] = set()
-        self.sockets = 0
-        """Open media sockets, also those that have not said who they are."""
-        self.draining = False
-        self.hub_lag_s = 0.0
-        self._settings = settings
-        self._connector = connector
-        self._records = records
-        self._model_session = prompt.build_session(settings)
-        self._stopping = Signal()
-
-    @property
-    def full(self) -> bool:
-        """Whether no further stream can be taken."""
-        return self.draining or self.sockets >= self._settings.MAX_CALLS
-
-    def rules(self, entry: Entry) -> CallRules:
-        """Return the rules of one stream of the call."""
-        return CallRules(
-            max_call_s=self._settings.MAX_CALL_S,
-            reply_timeout_s=self._settings.MODEL_REPLY_TIMEOUT_S,
-            opening="resumed" if entry["fresh_streams"] else "greeting",
-        )
-
-    def prewarm(self, entry: Entry) -> None:
-        """Begin to connect the call's model, once, before its stream is there."""
-        if entry["model"] is None and entry["stream"] is None and not entry["ended"]:
-            leg = self._leg(entry)
-            entry["model"], entry["wake"] = leg, leg.close
-
-    def media(self, ws: WebSocket) -> None:
-        """Serve one media socket; the handler behind `/twilio/media`."""
-        self.sockets += 1
-        try:
-            start = _await_start(ws)
-            entry = self._claim(start) if start is not None else None
-            if start is None or entry is None:
-                ws.close(POLICY_VIOLATION)
-                return
-            stream = Stream(ws, start, entry, self._claim_leg(entry), self)
-            entry["stream"], entry["wake"], entry["streamed"] = stream, stream.stop, True
-            self.live.add(stream)
-            stream.run(entry["direction"])
-        finally:
-            self.sockets -= 1
-
-    def _claim(self, start: twilio_media.StartBody) -> Entry | None:
-        """Return the entry whose token the stream brings, and use the token up; None refuses the stream."""
-        entry = stream_registry.get(start.call_sid)
-        why = self._refusal(start, entry)
-        if entry is None or why:
-            log.warning("stream refused: %s", why, extra={"call_sid": start.call_sid[:64]})
-            return None
-        entry["token"] = None
-        return entry
-
-    def _refusal(self, start: twilio_media.StartBody, entry: Entry | None) -> str:
-        """Say why a stream is not taken, or nothing."""
-        if entry is None:
-            return "no such call"
-        if entry["ended"]:
-            return "the call is over"
-        token, account = entry["token"], self._settings.TWILIO_ACCOUNT_SID
-        if token is None or not hmac.compare_digest(start.custom_parameters.get("token", "").encode(), token.encode()):
-            return "wrong token, or one that was used"
-        if account and start.account_sid != account:
-            return "another account"
-        if start.custom_parameters.get("direction", "inbound") != entry["direction"]:
-            return "its direction is not the call's"
-        return ""
-
-    def _claim_leg(self, entry: Entry) -> ModelLeg:
-        """Return the prewarmed leg if it is any good, else a new one: a refusal may have been a passing one."""
-        leg, entry["model"] = cast("ModelLeg | None", entry["model"]), None
-        return leg if leg is not None and leg.lost is None else self._leg(entry)
-
-    def _leg(self, entry: Entry) -> ModelLeg:
-        timeout_s = self._settings.MODEL_CONNECT_TIMEOUT_S
-        return ModelLeg(entry["call_sid"], self._connector, self._model_session, entry["from_number"], timeout_s)
-
-    def stream_over(self, stream: Stream, tally: Tally, reason: actions.EndReason | None, ghost_s: float) -> None:
-        """Write a finished stream down; called once by each."""
-        self.live.discard(stream)
-        now = datetime.now(UTC)
-        log.info(
-            "stream over: %s, sockets closed in %.1f ms", reason, ghost_s * 1000, extra={"call_sid": stream.call_sid}
-        )
-        self._records.save_stream(
-            stream.stream_sid,
-            stream.call_sid,
-            opened_at=tally.opened_at,
-            ended_at=now,
-            end_reason=reason,
-            socket_ghost_ms=ghost_s * 1000,
-            frames_in=tally.frames_in,
-            frames_out=tally.frames_out,
-            barge_ins=tally.barge_ins,
-        )
-        self._records.save_call(stream.call_sid, socket_ghost_ms=ghost_s * 1000)
-
-    # The watchdog
-
-    def watch(self) -> None:
-        """Look after every live stream until `stop`: what no frame and no wake announces is noticed here."""
-        last = time.monotonic()
-        while not self._stopping.wait(WATCH_EVERY_S):
-            now = time.monotonic()
-            self.hub_lag_s = max(0.0, now - last - WATCH_EVERY_S)
-            last = now
-            for stream in list(self.live):
-                if self.hub_lag_s > LATE_HUB_S:
-                    stream.forgive(now, self.hub_lag_s)
-                else:
-                    stream.watch(now, self._settings)
-
-    def stop(self) -> None:
-        """Stop the watchdog."""
-        self._stopping.set()
-
-
-def _await_start(ws: WebSocket) -> twilio_media.StartBody | None:
-    """Return the stream's `start`, or None if it does not come in time."""
-    try:
-        with gevent.Timeout(START_TIMEOUT_S):
-            while True:
-                try:
-                    said = twilio_media.decode(ws.receive())
-                except twilio_media.MalformedMessage:
-                    continue
-                if isinstance(said, twilio_media.Start):
-                    return said.start
-    except gevent.Timeout:
-        log.warning("media socket said no start within %s s", START_TIMEOUT_S)
-        return None

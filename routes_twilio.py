@@ -20,7 +20,7 @@ from kav.call.actions import EndReason
 from kav.call.events import Direction
 from kav.records import Records
 from kav.settings import LOOPBACK, Settings
-from media_ws_ai import MediaDesk
+from media_desk import MediaDesk
 from realtime_prompt_builder import DEFAULT_LANGUAGE, Phrases
 from stream_registry import TERMINAL_STATUSES, Entry
 

@@ -1,0 +1,1 @@
+"""What Kav costs and how fast it is, measured over loopback against the real process: `python -m bench --help`."""

@@ -11,7 +11,8 @@ import hashlib
 import hmac
 import itertools
 import time
-from collections.abc import Mapping
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
@@ -24,6 +25,7 @@ from rehearsal.twilio import ACCOUNT_SID, Call, CallScript, Twilio
 
 AUTH_TOKEN = "twilio-auth-token-of-the-rehearsal"
 OPENAI_KEY = "sk-rehearsal"
+IDENTITY_HEADER = "openai-safety-identifier"
 WAIT_S = 10.0
 
 
@@ -42,10 +44,13 @@ class World:
         self._scripts: dict[str, Script] = {}
         self._numbers = itertools.count(501_000_001)
         self._session_of: dict[str, list[ModelSession]] = {}
+        self._faults: dict[str, deque[Faults]] = {}
+        self._upgrades: Counter[str] = Counter()
         port = free_port()
         self.model = ModelServer(
             self._script_for, speak=speak, faults=faults, tuning=tuning, api_key=OPENAI_KEY, delay_s=model_delay_s
         )
+        self.model.faults_for = self._faults_for
         self.twilio = Twilio(f"http://127.0.0.1:{port}", AUTH_TOKEN, voice=speak)
         self._settings = dict(settings or {})
         self._port = port
@@ -82,21 +87,33 @@ class World:
             **self._settings,
         }
 
-    async def call(self, script: Script | None = None, line: CallScript | None = None) -> Call:
-        """Somebody calls; `script` is what the model will know of it. Every caller has a number of their own."""
+    async def call(
+        self, script: Script | None = None, line: CallScript | None = None, faults: Iterable[Faults] = ()
+    ) -> Call:
+        """Somebody calls; `script` is what the model will know of it. Every caller has a number of their own.
+
+        `faults` are those of the call's connections to the model, one each, in the order in which Kav opens them.
+        """
         number = f"+972{next(self._numbers)}"
         self._scripts[_identity(number)] = script or ObedientScript()
+        self._faults[_identity(number)] = deque(faults)
         return await self.twilio.call(number, script=line)
 
-    async def connected_call(self, script: Script | None = None, line: CallScript | None = None) -> Call:
+    async def connected_call(
+        self, script: Script | None = None, line: CallScript | None = None, faults: Iterable[Faults] = ()
+    ) -> Call:
         """A call whose stream has started."""
-        call = await self.call(script, line)
+        call = await self.call(script, line, faults)
         await call.until_streaming()
         return call
 
     def sessions_of(self, call: Call) -> list[ModelSession]:
         """The model's sessions that were opened for a call, oldest first."""
         return self._session_of.get(_identity(call.order.from_), [])
+
+    def upgrades_of(self, call: Call) -> int:
+        """How often a connection to the model was asked for on behalf of a call, those refused included."""
+        return self._upgrades[_identity(call.order.from_)]
 
     async def session_of(self, call: Call, number: int = 1, timeout_s: float = WAIT_S) -> ModelSession:
         """Wait for the model's `number`th session of a call. Raises TimeoutError."""
@@ -111,6 +128,12 @@ class World:
         identity = info.safety_identifier or ""
         self._session_of.setdefault(identity, []).append(info.session)
         return self._scripts.get(identity) or ObedientScript()
+
+    def _faults_for(self, headers: Mapping[str, str]) -> Faults | None:
+        identity = headers.get(IDENTITY_HEADER, "")
+        self._upgrades[identity] += 1
+        waiting = self._faults.get(identity)
+        return waiting.popleft() if waiting else None
 
 
 def _identity(number: str) -> str:

@@ -38,6 +38,12 @@ class Ears:
             for found in self._voice_activity.feed(audio):
                 self._turn_changed(found)
 
+    def hear_speech(self) -> None:
+        """Believe at this very moment that the caller speaks; the line's silence ends the turn as any other."""
+        found = self._voice_activity.start() if self._voice_activity is not None else None
+        if found is not None:
+            self._turn_changed(found)
+
     def _turn_changed(self, found: SpeechStarted | SpeechStopped) -> None:
         if isinstance(found, SpeechStarted):
             self._speech_started(found)

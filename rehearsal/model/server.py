@@ -7,13 +7,14 @@
         assert not model.violations
 
 `script_for(info)` is asked once a session; `speak(text, language)` gives the voice (mu-law, 8 kHz); without one the
-model hums. `faults` hold for every session, `next_faults(...)` for the next ones, one each.
+model hums. `faults` hold for every session, `next_faults(...)` for the next ones, one each, and `faults_for(headers)`
+for those whose upgrade has such headers (names in lower case).
 """
 
 import asyncio
 import json
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from ssl import SSLContext
 from types import TracebackType
 from typing import Self
@@ -50,6 +51,7 @@ class ModelServer:
         self.script_for = script_for
         self.speak = speak
         self.faults = faults or Faults()
+        self.faults_for: Callable[[Mapping[str, str]], Faults | None] = lambda _headers: None
         self.tuning = tuning or Tuning()
         self.sessions: list[ModelSession] = []
         self.refusals: list[Violation] = []  # rules broken by an upgrade, before there was a session
@@ -112,7 +114,7 @@ class ModelServer:
             await self._server.close()
 
     async def _upgrade(self, request: Request) -> tuple[int, str] | None:
-        faults = self._next_faults.popleft() if self._next_faults else self.faults
+        faults = self._next_faults.popleft() if self._next_faults else self.faults_for(_headers(request)) or self.faults
         if faults.upgrade_after_s:
             await asyncio.sleep(faults.upgrade_after_s)
         if faults.refuse_status is not None:
@@ -133,14 +135,17 @@ class ModelServer:
         model = parse_qs(urlsplit(peer.request.path).query)["model"][0]
         faults = self._admitted.pop(id(peer.request))
         session = ModelSession(self, peer, len(self.sessions) + 1, model, faults)
-        headers = {name.lower(): value for name, value in peer.request.headers.raw_items()}
-        session.script = self.script_for(SessionInfo(headers, model, session))
+        session.script = self.script_for(SessionInfo(_headers(peer.request), model, session))
         self.sessions.append(session)
         for waiting in [waiting for waiting in self._waiting if waiting[0] <= len(self.sessions)]:
             self._waiting.remove(waiting)
             if not waiting[1].done():
                 waiting[1].set_result(None)
         await session.run()
+
+
+def _headers(request: Request) -> dict[str, str]:
+    return {name.lower(): value for name, value in request.headers.raw_items()}
 
 
 def check_upgrade(request: Request, api_key: str | None) -> None:

@@ -68,11 +68,17 @@ class VoiceActivity:
         self._recent.append(voiced)
         if sum(self._recent) < _VOICED_TO_START:
             return None
-        first_voiced = self._frames - len(self._recent) + list(self._recent).index(True)
+        return self._start(self._frames - len(self._recent) + list(self._recent).index(True))
+
+    def start(self) -> SpeechStarted | None:
+        """Take the line for speech now, whatever it sounds like; the usual silence ends it. None if it is already."""
+        return None if self.speaking else self._start(self._frames)
+
+    def _start(self, first_frame: int) -> SpeechStarted:
         self.speaking = True
         self._quiet_frames = 0
         self._recent.clear()
-        return SpeechStarted(max(0, self._offset_ms + first_voiced * FRAME_MS - self._prefix_ms))
+        return SpeechStarted(max(0, self._offset_ms + first_frame * FRAME_MS - self._prefix_ms))
 
     def _maybe_stop(self, voiced: bool) -> SpeechStopped | None:
         self._quiet_frames = 0 if voiced else self._quiet_frames + 1

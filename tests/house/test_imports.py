@@ -10,7 +10,9 @@ ROOT = Path(__file__).parents[2]
 
 FLOORS = [
     ("app",),
-    ("routes_twilio", "call_aftermath", "media_ws_ai", "kav.commands"),
+    ("routes_twilio", "call_aftermath", "kav.commands"),
+    ("media_desk",),
+    ("media_ws_ai",),
     ("realtime_prompt_builder", "stream_registry", "kav.wire", "kav.records", "kav.log"),
     ("kav.call", "kav.settings"),
 ]

@@ -1,0 +1,177 @@
+"""Takes media sockets in: who may, who is live, and who looks after what no event announces."""
+
+import hmac
+import logging
+import time
+from datetime import UTC, datetime
+from typing import Final, cast
+
+import gevent
+from gevent.event import Event
+
+import realtime_prompt_builder as prompt
+import stream_registry
+from kav.call.session import CallRules
+from kav.records import Records
+from kav.settings import Settings
+from kav.wire import realtime, twilio_media
+from kav.wire.model_leg import ModelLeg
+from kav.wire.websocket import POLICY_VIOLATION, WebSocket
+from media_ws_ai import Outcome, Stream
+from stream_registry import Entry
+
+START_TIMEOUT_S: Final = 10.0
+"""How long a socket may be silent before its `start`: Twilio sends it at once."""
+
+WATCH_EVERY_S: Final = 0.1
+"""The slow net beneath all wakes: what nobody announced is noticed this soon."""
+
+LATE_HUB_S: Final = 0.5
+"""A watchdog this late means that the process stood still: the time counts against nobody."""
+
+log = logging.getLogger(__name__)
+
+
+class MediaDesk:
+    """The media sockets of one process."""
+
+    def __init__(
+        self, settings: Settings, connector: realtime.Connector, phrases: prompt.Phrases, records: Records
+    ) -> None:
+        self._phrases = phrases
+        self.live: set[Stream] = set()
+        self.sockets = 0
+        """Open media sockets, also those that have not said who they are."""
+        self.draining = False
+        self.hub_lag_s = 0.0
+        self._settings = settings
+        self._connector = connector
+        self._records = records
+        self._model_session = prompt.build_session(settings)
+        self._stopping = Event()
+
+    @property
+    def full(self) -> bool:
+        """Whether no further stream can be taken."""
+        return self.draining or self.sockets >= self._settings.MAX_CALLS
+
+    def _rules(self, entry: Entry) -> CallRules:
+        """Return the rules of one stream of the call."""
+        return CallRules(
+            max_call_s=self._settings.MAX_CALL_S,
+            reply_timeout_s=self._settings.MODEL_REPLY_TIMEOUT_S,
+            opening="resumed" if entry["fresh_streams"] else "greeting",
+        )
+
+    def prewarm(self, entry: Entry) -> None:
+        """Begin to connect the call's model, once, before its stream is there."""
+        if entry["model"] is None and entry["stream"] is None and not entry["ended"]:
+            leg = self._leg(entry)
+            entry["model"], entry["wake"] = leg, leg.close
+
+    def media(self, ws: WebSocket) -> None:
+        """Serve one media socket; the handler behind `/twilio/media`."""
+        self.sockets += 1
+        try:
+            start = _await_start(ws)
+            entry = self._claim(start) if start is not None else None
+            if start is None or entry is None:
+                ws.close(POLICY_VIOLATION)
+                return
+            leg = self._claim_leg(entry)
+            stream = Stream(ws, start.stream_sid, entry, leg, self._rules(entry), self._phrases)
+            entry["stream"], entry["wake"], entry["streamed"] = stream, stream.stop, True
+            self.live.add(stream)
+            outcome = stream.run()
+            self.live.discard(stream)
+            self._record(stream, outcome)
+        finally:
+            self.sockets -= 1
+
+    def _claim(self, start: twilio_media.StartBody) -> Entry | None:
+        """Return the entry whose token the stream brings, and use the token up; None refuses the stream."""
+        entry = stream_registry.get(start.call_sid)
+        why = self._refusal(start, entry)
+        if entry is None or why:
+            log.warning("stream refused: %s", why, extra={"call_sid": start.call_sid[:64]})
+            return None
+        entry["token"] = None
+        return entry
+
+    def _refusal(self, start: twilio_media.StartBody, entry: Entry | None) -> str:
+        """Say why a stream is not taken, or nothing."""
+        if entry is None:
+            return "no such call"
+        if entry["ended"]:
+            return "the call is over"
+        token, account = entry["token"], self._settings.TWILIO_ACCOUNT_SID
+        if token is None or not hmac.compare_digest(start.custom_parameters.get("token", "").encode(), token.encode()):
+            return "wrong token, or one that was used"
+        if account and start.account_sid != account:
+            return "another account"
+        if start.custom_parameters.get("direction", "inbound") != entry["direction"]:
+            return "its direction is not the call's"
+        return ""
+
+    def _claim_leg(self, entry: Entry) -> ModelLeg:
+        """Return the prewarmed leg if it is any good, else a new one: a refusal may have been a passing one."""
+        leg, entry["model"] = cast("ModelLeg | None", entry["model"]), None
+        return leg if leg is not None and leg.lost is None else self._leg(entry)
+
+    def _leg(self, entry: Entry) -> ModelLeg:
+        timeout_s = self._settings.MODEL_CONNECT_TIMEOUT_S
+        return ModelLeg(entry["call_sid"], self._connector, self._model_session, entry["from_number"], timeout_s)
+
+    def _record(self, stream: Stream, outcome: Outcome) -> None:
+        """Write a finished stream down, once."""
+        ghost_ms, tally = outcome.ghost_s * 1000, outcome.tally
+        log.info(
+            "stream over: %s, sockets closed in %.1f ms", outcome.reason, ghost_ms, extra={"call_sid": stream.call_sid}
+        )
+        self._records.save_stream(
+            stream.stream_sid,
+            stream.call_sid,
+            opened_at=tally.opened_at,
+            ended_at=datetime.now(UTC),
+            end_reason=outcome.reason,
+            socket_ghost_ms=ghost_ms,
+            frames_in=tally.frames_in,
+            frames_out=tally.frames_out,
+            barge_ins=tally.barge_ins,
+        )
+        self._records.save_call(stream.call_sid, socket_ghost_ms=ghost_ms)
+
+    # The watchdog
+
+    def watch(self) -> None:
+        """Look after every live stream until `stop`: what no frame and no wake announces is noticed here."""
+        last = time.monotonic()
+        while not self._stopping.wait(WATCH_EVERY_S):
+            now = time.monotonic()
+            self.hub_lag_s = max(0.0, now - last - WATCH_EVERY_S)
+            last = now
+            for stream in list(self.live):
+                if self.hub_lag_s > LATE_HUB_S:
+                    stream.forgive(now, self.hub_lag_s)
+                else:
+                    stream.watch(now, self._settings)
+
+    def stop(self) -> None:
+        """Stop the watchdog."""
+        self._stopping.set()
+
+
+def _await_start(ws: WebSocket) -> twilio_media.StartBody | None:
+    """Return the stream's `start`, or None if it does not come in time."""
+    try:
+        with gevent.Timeout(START_TIMEOUT_S):
+            while True:
+                try:
+                    said = twilio_media.decode(ws.receive())
+                except twilio_media.MalformedMessage:
+                    continue
+                if isinstance(said, twilio_media.Start):
+                    return said.start
+    except gevent.Timeout:
+        log.warning("media socket said no start within %s s", START_TIMEOUT_S)
+        return None
