@@ -82,9 +82,10 @@ class MediaDesk:
             stream = Stream(ws, start.stream_sid, entry, leg, self._rules(entry), self._phrases)
             entry["stream"], entry["wake"], entry["streamed"] = stream, stream.stop, True
             self.live.add(stream)
-            outcome = stream.run()
-            self.live.discard(stream)
-            self._record(stream, outcome)
+            try:
+                self._record(stream, stream.run())
+            finally:
+                self.live.discard(stream)
         finally:
             self.sockets -= 1
 

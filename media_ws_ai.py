@@ -111,7 +111,9 @@ class Stream:
         except Exception:  # the greenlet's root: the caller hears an apology instead of nothing
             log.exception("stream failed", extra={"call_sid": self.call_sid})
             self.end("error", after_stream="apology")
-        return self._finish()
+        finally:
+            outcome = self._finish()
+        return outcome
 
     def _take(self, message: bytes) -> None:
         try:
