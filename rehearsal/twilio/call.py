@@ -193,9 +193,8 @@ class Call(Leg):
         """Until everything buffered has been played, and nothing has sounded for `for_s`."""
 
         def quiet() -> bool:
-            heard, now = self.heard, time.monotonic()
-            ended = heard[-1].end_s if heard else self.placed_at
-            return not any(stream.playback.buffered_s(now) for stream in self.streams) and now - ended >= for_s
+            ends = [end for stream in self.streams if (end := stream.playback.sounds_until()) is not None]
+            return time.monotonic() - max(ends, default=self.placed_at) >= for_s
 
         return await self.until(quiet, timeout_s)
 

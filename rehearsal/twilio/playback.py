@@ -99,6 +99,10 @@ class Playback:
         """Seconds that have not sounded yet."""
         return max(0.0, self._runs[-1].end_s - now) if self._runs else 0.0
 
+    def sounds_until(self) -> float | None:
+        """When the newest media's last sample sounds, or has; None before there was any."""
+        return self._runs[-1].end_s if self._runs else None
+
     def heard_ms(self, now: float) -> float:
         """Milliseconds of audio, pauses not counted, that have sounded by `now`."""
         return sum(run.played(now) for run in self._runs) * 1000 / SAMPLE_RATE
