@@ -86,19 +86,21 @@ class WebSocket:
         while not self._received:
             if self._closing or self._lost is not None:
                 raise Closed(self._lost or "closed by Kav")
-            self._feed(self._wait())
+            data = self._wait()
+            if not self._closing:  # `close` has woken the wait: the peer has not spoken, and its close frame is due
+                self._feed(data)
         return self._received.popleft()
 
     def _wait(self) -> bytes:
         self.reading_since = time.monotonic()
         try:
             data = self._sock.recv(RECEIVE_BYTES)
+            self._end_of_file = not data
         except (OSError, ValueError) as error:  # ValueError: gevent's word for a TLS socket that was shut down
             self._lost = self._lost or f"connection lost: {error}"
             data = b""
         finally:
             self.reading_since = None
-        self._end_of_file = self._end_of_file or not data
         return data
 
     def _feed(self, data: bytes) -> None:
@@ -110,7 +112,8 @@ class WebSocket:
         for frame in protocol.events_received():
             self._take(cast("Frame", frame))  # the handshake is done: no requests or responses any more
         if protocol.state is not OPEN and self._lost is None:
-            self._lost = f"closed by the peer: {protocol.close_exc}" if data else "connection lost: end of file"
+            why = protocol.close_rcvd or protocol.parser_exc or protocol.close_sent
+            self._lost = f"closed: {why}" if data else "connection lost: end of file"
         if protocol.writes and not self._closing and self._lost is None and self._writing_since is None:
             self._flush()  # a pong
 
