@@ -109,13 +109,12 @@ def _health(kav: Kav) -> Response:
 
 
 def _figures(kav: Kav) -> dict[str, object]:
-    entries = list(stream_registry.registry.values())
     return {
-        "calls": sum(not entry["ended"] for entry in entries),
+        "calls": stream_registry.live_count(),
         "streams": len(kav.media.live),
         "sockets": kav.media.sockets,
         "models": ModelLeg.open_count,
-        "entries": len(entries),
+        "entries": len(stream_registry.registry),
         "greenlets": sum(isinstance(o, gevent.Greenlet) and not o.dead for o in gc.get_objects()),
         "threads": len(os.listdir("/proc/self/task")) if os.path.isdir("/proc/self/task") else threading.active_count(),
         "descriptors": len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else None,

@@ -61,7 +61,7 @@ class Desk:
             return self._reject("rejected")
         if entry["ended"]:
             return hang_up()
-        if entry["stream"] is None and self._media.full:
+        if entry["stream"] is None and self._full():
             stream_registry.end(call_sid, "no_stream")
             return self._reject("busy")
         self._media.prewarm(entry)
@@ -115,12 +115,15 @@ class Desk:
             return
         if status in TERMINAL_STATUSES:
             stream_registry.end(entry["call_sid"], cast("EndReason", f"call_status_{status}"))
-        elif entry["fresh_streams"] or entry["stream"] is not None:
+            return
+        if entry["stream"] is not None:
+            entry["stream"].end("socket_lost")  # Twilio knew it before Kav: its frames have merely stopped
+        if entry["fresh_streams"]:
             stream_registry.end(entry["call_sid"], "socket_lost", after_stream="apology")
-        else:
-            entry["fresh_streams"] += 1
-            entry["token"] = stream_registry.new_token()
-            log.warning("stream lost; the call gets a fresh one", extra={"call_sid": entry["call_sid"]})
+            return
+        entry["fresh_streams"] += 1
+        entry["token"] = stream_registry.new_token()
+        log.warning("stream lost; the call gets a fresh one", extra={"call_sid": entry["call_sid"]})
 
     def _register(self, form: Mapping[str, str]) -> Entry | None:
         """Return a new entry for a call to a number that somebody answers, else None."""
@@ -145,6 +148,10 @@ class Desk:
             to_number=to_number,
         )
         return entry
+
+    def _full(self) -> bool:
+        """Whether one more call is too many; those whose socket is still to come count too."""
+        return self._media.full or stream_registry.live_count() > self._settings.MAX_CALLS
 
     def _answers(self, number: str) -> bool:
         numbers = self._settings.KAV_DEFAULT_NUMBERS

@@ -105,6 +105,11 @@ def new_token() -> str:
     return secrets.token_urlsafe(24)
 
 
+def live_count() -> int:
+    """Return how many calls are going on."""
+    return sum(not entry["ended"] for entry in registry.values())
+
+
 def is_ended(call_sid: str) -> bool:
     """Whether the call is over; one that is not known is."""
     entry = registry.get(call_sid)

@@ -11,9 +11,6 @@ from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 
-SPIN_S = 0.001
-"""epoll counts in milliseconds: what is due sooner is waited for by asking again."""
-
 EVENTS_PER_TURN = 64
 """Few, so that timers are looked at between bursts of arrivals."""
 
@@ -70,8 +67,12 @@ class Loop:
 
     def _turn(self, end: float) -> None:
         due = min(end, self._timers[0][0]) if self._timers else end
-        wait = due - time.time() - SPIN_S
-        for fd, events in self._epoll.poll(max(0.0, wait), EVENTS_PER_TURN):
+        wait = due - time.time()
+        if (
+            wait > 0
+        ):  # select counts in microseconds, epoll in milliseconds; and spinning would slow the other core down
+            select.select((self._epoll,), (), (), wait)
+        for fd, events in self._epoll.poll(0, EVENTS_PER_TURN):
             handler = self._handlers.get(fd)
             if handler is not None:
                 handler(events)

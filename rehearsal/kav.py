@@ -9,9 +9,12 @@ import asyncio
 import os
 import signal
 import socket
+import sqlite3
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,6 +22,7 @@ from typing import Any, Self
 import aiohttp
 
 ROOT = Path(__file__).parent.parent
+LEASH = Path(__file__).with_name("leash.py")
 UP_WITHIN_S = 20.0
 DOWN_WITHIN_S = 30.0
 API_TOKEN = "the-operators-token"
@@ -60,7 +64,11 @@ class KavProcess:
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "SSL_CERT_FILE") if name in os.environ}
         with self.log_path.open("wb") as log:
             self._process = await asyncio.create_subprocess_exec(
-                self._python, str(ROOT / "app.py"), cwd=self._folder.name, env={**kept, **self._settings}, stderr=log
+                *(self._python, "-I", "-S", str(LEASH), self._python, str(ROOT / "app.py")),
+                cwd=self._folder.name,
+                env={**kept, **self._settings},
+                stdin=asyncio.subprocess.PIPE,  # the leash: when we are gone, however that came, Kav ends too
+                stderr=log,
             )
         self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10))
         try:
@@ -83,6 +91,8 @@ class KavProcess:
                 self.process.kill()
                 await self.process.wait()
                 raise KavDied(f"Kav did not end within {DOWN_WITHIN_S} s of SIGTERM: {self.log()}") from None
+        if self.process.stdin is not None:
+            self.process.stdin.close()
         self._folder.cleanup()
 
     @property
@@ -112,6 +122,22 @@ class KavProcess:
     def log(self, characters: int = 4000) -> str:
         """Return the end of its log."""
         return self.log_path.read_text(errors="replace")[-characters:] if self.log_path.exists() else "no log"
+
+    def log_of(self, call_sid: str) -> list[str]:
+        """Return the lines of its log that name a call."""
+        return [line for line in self.log(1_000_000).splitlines() if call_sid in line]
+
+    async def end_reason(self, call_sid: str, timeout_s: float = 3.0) -> str | None:
+        """Return why a call ended, from its record; None when the record does not say so in time."""
+        deadline = time.monotonic() + timeout_s
+        while (reason := self._recorded_end(call_sid)) is None and time.monotonic() < deadline:
+            await asyncio.sleep(0.05)
+        return reason
+
+    def _recorded_end(self, call_sid: str) -> str | None:
+        with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=1.0)) as database:
+            row = database.execute("SELECT end_reason FROM calls WHERE call_sid = ?", (call_sid,)).fetchone()
+        return row[0] if row else None
 
     async def _get(self, path: str) -> dict[str, Any]:
         if self._http is None:

@@ -1,9 +1,12 @@
 """A telephone world on one machine: Twilio, the model, and a real Kav between them.
 
-async with World() as world:
-    call = await world.call(ObedientScript(["השעה שלוש."]))
-    await call.until_heard(500)
-    session = await world.session_of(call)
+    async with World() as world:
+        call = await world.call(ObedientScript(["השעה שלוש."]))
+        await call.until_heard(500)
+        session = await world.session_of(call)
+
+Its Kav is one that it starts itself, as an operator would, with Twilio's signatures (`World(settings)`) or without any
+account, as on a newcomer's laptop (`World(settings, signed=False)`), or one that runs already (`elsewhere=...`).
 """
 
 import asyncio
@@ -14,6 +17,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -21,7 +25,7 @@ from rehearsal.kav import KavProcess, free_port
 from rehearsal.model import Faults, ModelServer, ModelSession, ObedientScript, Script, SessionInfo, Tuning
 from rehearsal.model.mulaw import hum
 from rehearsal.model.script import Speak
-from rehearsal.twilio import ACCOUNT_SID, Call, CallScript, Twilio
+from rehearsal.twilio import ACCOUNT_SID, NUMBER, Call, CallScript, Twilio
 
 AUTH_TOKEN = "twilio-auth-token-of-the-rehearsal"
 OPENAI_KEY = "sk-rehearsal"
@@ -29,8 +33,21 @@ IDENTITY_HEADER = "openai-safety-identifier"
 WAIT_S = 10.0
 
 
+@dataclass(frozen=True)
+class Elsewhere:
+    """A Kav that somebody else runs: where it is, what it calls itself if that is not the same, its Twilio account."""
+
+    url: str
+    public_url: str = ""
+    auth_token: str = ""
+    account_sid: str = ACCOUNT_SID
+
+
 class World:
-    """Everything a call needs, on loopback. `settings` are Kav's; `faults` and `tuning` the model's."""
+    """Everything a call needs, on loopback. `settings` are Kav's; `faults` and `tuning` the model's.
+
+    `port` is Kav's and `model_port` the model stand-in's, 0 for any that is free.
+    """
 
     def __init__(
         self,
@@ -40,34 +57,56 @@ class World:
         tuning: Tuning | None = None,
         speak: Speak = hum,
         model_delay_s: float = 0.0,
+        signed: bool = True,
+        elsewhere: Elsewhere | None = None,
+        port: int = 0,
+        model_port: int = 0,
     ) -> None:
         self._scripts: dict[str, Script] = {}
         self._numbers = itertools.count(501_000_001)
-        self._session_of: dict[str, list[ModelSession]] = {}
+        self._sessions: dict[str, list[ModelSession]] = {}
         self._faults: dict[str, deque[Faults]] = {}
         self._upgrades: Counter[str] = Counter()
-        port = free_port()
+        self._port = port or free_port()
+        self._signed = signed
+        self._elsewhere = elsewhere
         self.model = ModelServer(
-            self._script_for, speak=speak, faults=faults, tuning=tuning, api_key=OPENAI_KEY, delay_s=model_delay_s
+            self._script_for,
+            speak=speak,
+            faults=faults,
+            tuning=tuning,
+            api_key=OPENAI_KEY if signed and elsewhere is None else None,
+            port=model_port,
+            delay_s=model_delay_s,
         )
         self.model.faults_for = self._faults_for
-        self.twilio = Twilio(f"http://127.0.0.1:{port}", AUTH_TOKEN, voice=speak)
+        kav = elsewhere or Elsewhere(f"http://127.0.0.1:{self._port}", auth_token=AUTH_TOKEN if signed else "")
+        self.twilio = Twilio(
+            kav.url, kav.auth_token or None, kav.account_sid, public_url=kav.public_url or None, voice=speak
+        )
         self._settings = dict(settings or {})
-        self._port = port
         self._open = AsyncExitStack()
         self._kav: KavProcess | None = None
+
+    @property
+    def owns_kav(self) -> bool:
+        """Whether this world has started its Kav itself, so that its log and its records can be read."""
+        return self._kav is not None
 
     @property
     def kav(self) -> KavProcess:
         """The process under rehearsal."""
         if self._kav is None:
-            raise RuntimeError("The world is not up: use it as `async with World() as world`")
+            raise RuntimeError("This world has no Kav of its own: use `async with World() as world`, not `elsewhere`")
         return self._kav
 
     async def __aenter__(self) -> Self:
-        await self._open.enter_async_context(self.model)
-        await self._open.enter_async_context(self.twilio)
-        self._kav = await self._open.enter_async_context(KavProcess(self._environment(), port=self._port))
+        async with AsyncExitStack() as opening:  # what is open when something else fails is closed again
+            await opening.enter_async_context(self.model)
+            await opening.enter_async_context(self.twilio)
+            if self._elsewhere is None:
+                self._kav = await opening.enter_async_context(KavProcess(self._environment(), port=self._port))
+            self._open = opening.pop_all()
         return self
 
     async def __aexit__(
@@ -76,28 +115,37 @@ class World:
         await self._open.aclose()
 
     def _environment(self) -> dict[str, str]:
-        return {
+        account = {
             "PUBLIC_BASE_URL": f"http://127.0.0.1:{self._port}",
             "TWILIO_ACCOUNT_SID": ACCOUNT_SID,
             "TWILIO_AUTH_TOKEN": AUTH_TOKEN,
             "TWILIO_API_BASE_URL": self.twilio.rest_url,
             "OPENAI_API_KEY": OPENAI_KEY,
-            "OPENAI_REALTIME_URL": self.model.url,
             "KAV_DEFAULT_NUMBERS": "*",
-            **self._settings,
         }
+        mode = account if self._signed else {"KAV_REHEARSAL": "1"}
+        return {**mode, "OPENAI_REALTIME_URL": self.model.url, **self._settings}
 
     async def call(
-        self, script: Script | None = None, line: CallScript | None = None, faults: Iterable[Faults] = ()
+        self,
+        script: Script | None = None,
+        line: CallScript | None = None,
+        faults: Iterable[Faults] = (),
+        *,
+        from_: str = "",
+        to: str = NUMBER,
     ) -> Call:
         """Somebody calls; `script` is what the model will know of it. Every caller has a number of their own.
 
         `faults` are those of the call's connections to the model, one each, in the order in which Kav opens them.
+        Raises ValueError when `from_` has called in this world before: the model could not tell the two calls apart.
         """
-        number = f"+972{next(self._numbers)}"
-        self._scripts[_identity(number)] = script or ObedientScript()
-        self._faults[_identity(number)] = deque(faults)
-        return await self.twilio.call(number, script=line)
+        number = from_ or f"+972{next(self._numbers)}"
+        if number in self._scripts:
+            raise ValueError(f"{number} has called already: give every call of a world a caller of its own")
+        self._scripts[number] = script or ObedientScript()
+        self._faults[number] = deque(faults)
+        return await self.twilio.call(number, to, script=line)
 
     async def connected_call(
         self, script: Script | None = None, line: CallScript | None = None, faults: Iterable[Faults] = ()
@@ -109,33 +157,39 @@ class World:
 
     def sessions_of(self, call: Call) -> list[ModelSession]:
         """The model's sessions that were opened for a call, oldest first."""
-        return self._session_of.get(_identity(call.order.from_), [])
+        return self._sessions.get(call.order.from_, [])
 
     def upgrades_of(self, call: Call) -> int:
         """How often a connection to the model was asked for on behalf of a call, those refused included."""
-        return self._upgrades[_identity(call.order.from_)]
+        return self._upgrades[call.order.from_]
 
     async def session_of(self, call: Call, number: int = 1, timeout_s: float = WAIT_S) -> ModelSession:
         """Wait for the model's `number`th session of a call. Raises TimeoutError."""
         deadline = time.monotonic() + timeout_s
         while len(self.sessions_of(call)) < number:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"no model session number {number} for {call.sid}: {self.kav.log()}")
+                log = self.kav.log() if self.owns_kav else "its Kav runs elsewhere; read its log"
+                raise TimeoutError(f"no model session number {number} for {call.sid}: {log}")
             await asyncio.sleep(0.005)
         return self.sessions_of(call)[number - 1]
 
     def _script_for(self, info: SessionInfo) -> Script:
-        identity = info.safety_identifier or ""
-        self._session_of.setdefault(identity, []).append(info.session)
-        return self._scripts.get(identity) or ObedientScript()
+        number = self._caller_of(info.headers)
+        self._sessions.setdefault(number, []).append(info.session)
+        return self._scripts.get(number) or ObedientScript()
 
     def _faults_for(self, headers: Mapping[str, str]) -> Faults | None:
-        identity = headers.get(IDENTITY_HEADER, "")
-        self._upgrades[identity] += 1
-        waiting = self._faults.get(identity)
+        number = self._caller_of(headers)
+        self._upgrades[number] += 1
+        waiting = self._faults.get(number)
         return waiting.popleft() if waiting else None
 
+    def _caller_of(self, headers: Mapping[str, str]) -> str:
+        """Whom a connection to the model is for, "" for somebody unknown; its key is whatever that Kav was given."""
+        key, identity = headers.get("authorization", "").removeprefix("Bearer "), headers.get(IDENTITY_HEADER)
+        return next((number for number in self._scripts if _identity(number, key) == identity), "")
 
-def _identity(number: str) -> str:
+
+def _identity(number: str, key: str) -> str:
     """What Kav tells the model of a caller: a keyed hash of the number (header OpenAI-Safety-Identifier)."""
-    return hmac.new(OPENAI_KEY.encode(), number.encode(), hashlib.sha256).hexdigest()
+    return hmac.new(key.encode(), number.encode(), hashlib.sha256).hexdigest()
