@@ -1,0 +1,118 @@
+"""Whether a value answers a step, and how it is kept: pure, and strict enough that a record can be relied on.
+
+The model is told to give dates as YYYY-MM-DD, times as HH:MM, numbers in digits and yes or no as `yes`, `no`; what the
+caller said is never rewritten, only read.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, time
+from typing import Final
+
+from kav.call.flow import AnswerKind, Step
+
+MAX_ANSWER: Final = 500
+"""Characters of one answer that are kept; more is no answer to a question on the telephone."""
+
+SHORTEST_PHONE, LONGEST_PHONE = 7, 15
+"""Digits of a telephone number (E.164 allows 15)."""
+
+_YES_NO: Final = {
+    **dict.fromkeys(("yes", "y", "true", "כן", "نعم", "да"), "yes"),
+    **dict.fromkeys(("no", "n", "false", "לא", "لا", "нет"), "no"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The value as it is kept."""
+
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Why a value is no answer, in words for the model."""
+
+    why: str
+
+
+def yes_or_no(value: str) -> str | None:
+    """Return `yes` or `no` for a bare yes or no in a language that Kav knows, else None."""
+    return _YES_NO.get(value.strip().strip(".,!").lower())
+
+
+def check(step: Step, value: object, caller_number: str = "") -> Accepted | Rejected:
+    """Say whether `value` answers `step`."""
+    text = " ".join(str(value).split()) if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
+    if isinstance(value, bool):
+        text = "yes" if value else "no"
+    if not text:
+        return Rejected("the value is empty: give what the caller said")
+    if len(text) > MAX_ANSWER:
+        return Rejected(f"the value is longer than {MAX_ANSWER} characters: give only the answer")
+    if step.default_caller_id and text == "caller_id":
+        return Accepted(caller_number) if caller_number else Rejected("the caller's number is not known: ask for it")
+    return _CHECKS[step.kind](step, text)
+
+
+def _any(_: Step, text: str) -> Accepted | Rejected:
+    return Accepted(text)
+
+
+def _letters(_: Step, text: str) -> Accepted | Rejected:
+    if any(character.isalpha() for character in text):
+        return Accepted(text)
+    return Rejected("a name has letters: ask again")
+
+
+def _choice(step: Step, text: str) -> Accepted | Rejected:
+    chosen = next((choice for choice in step.choices if choice.casefold() == text.casefold()), None)
+    return Accepted(chosen) if chosen is not None else Rejected(f"the value must be one of: {', '.join(step.choices)}")
+
+
+def _yes_no(_: Step, text: str) -> Accepted | Rejected:
+    said = yes_or_no(text)
+    return Accepted(said) if said is not None else Rejected("the value must be yes or no")
+
+
+def _number(_: Step, text: str) -> Accepted | Rejected:
+    plain = text.replace(",", "")
+    return (
+        Accepted(plain) if re.fullmatch(r"-?\d+(\.\d+)?", plain) else Rejected("the value must be a number in digits")
+    )
+
+
+def _phone(_: Step, text: str) -> Accepted | Rejected:
+    plain = re.sub(r"[\s().-]", "", text)
+    if re.fullmatch(rf"\+?\d{{{SHORTEST_PHONE},{LONGEST_PHONE}}}", plain):
+        return Accepted(plain)
+    return Rejected(f"a telephone number has {SHORTEST_PHONE} to {LONGEST_PHONE} digits: ask for all of them")
+
+
+def _date(_: Step, text: str) -> Accepted | Rejected:
+    try:
+        return Accepted(date.fromisoformat(text).isoformat())
+    except ValueError:
+        return Rejected("the value must be a date as YYYY-MM-DD that exists")
+
+
+def _time(_: Step, text: str) -> Accepted | Rejected:
+    try:
+        return Accepted(time.fromisoformat(text).strftime("%H:%M"))
+    except ValueError:
+        return Rejected("the value must be a time of day as HH:MM, 24 hours")
+
+
+_CHECKS: Final[dict[AnswerKind, Callable[[Step, str], Accepted | Rejected]]] = {
+    "text": _any,
+    "address": _any,
+    "name": _letters,
+    "choice": _choice,
+    "yes_no": _yes_no,
+    "number": _number,
+    "phone": _phone,
+    "date": _date,
+    "time": _time,
+}

@@ -1,0 +1,215 @@
+"""Exactly one question is active, and only an accepted answer moves the flow on (Promise 3)."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kav.call.flow import CLOSING, Flow, Step, Transfer
+from kav.call.flow_lock import Directive, FlowLock, Ruling
+
+CITY = Step("city", {"he": "באיזו עיר?"}, kind="choice", choices=("חיפה", "עכו"))
+URGENT = Step("urgent", {"he": "זה דחוף?"}, kind="yes_no", branches={"no": "name"})
+PHONE = Step("phone", {"he": "מה הטלפון?"}, kind="phone", confirm=True, default_caller_id=True)
+NAME = Step("name", {"he": "מה השם?"}, kind="name", optional=True, max_asks=2)
+FLOW = Flow(
+    id="test",
+    business="בדיקה",
+    direction="inbound",
+    numbers=("+97231110000",),
+    languages=("he",),
+    greeting={"he": "שלום"},
+    closing={"he": "להתראות"},
+    steps=(CITY, URGENT, PHONE, NAME),
+    transfer=Transfer("+97231110009", {"he": "מעבירה"}),
+)
+
+
+def asked(lock: FlowLock) -> FlowLock:
+    """The active question was heard."""
+    lock.asked(Directive("ask"))
+    lock.heard()
+    return lock
+
+
+@pytest.fixture
+def lock() -> FlowLock:
+    return asked(FlowLock(FLOW, "+972501234567"))
+
+
+def answer(lock: FlowLock, step: str, value: object, **more: object) -> Ruling:
+    return lock.judge("answer_step", {"step": step, "value": value, **more})
+
+
+def test_an_accepted_answer_moves_to_the_next_step(lock: FlowLock) -> None:
+    assert answer(lock, "city", "חיפה").directive == Directive("ask", "urgent")
+    assert lock.answers["city"].value == "חיפה"
+
+
+def test_another_steps_answer_is_refused_and_noted(lock: FlowLock) -> None:
+    ruling = answer(lock, "name", "דנה")
+    assert ruling.breach == "answered name"
+    assert (ruling.directive.say, lock.active) == ("not_understood", CITY)
+
+
+def test_an_invalid_value_does_not_move_the_lock(lock: FlowLock) -> None:
+    ruling = answer(lock, "city", "אילת")
+    assert (ruling.directive.say, lock.active, lock.answers) == ("not_understood", CITY, {})
+
+
+def test_a_branch_leads_where_it_says(lock: FlowLock) -> None:
+    answer(lock, "city", "חיפה")
+    asked(lock)
+    assert answer(lock, "urgent", "no").directive == Directive("ask", "name")
+
+
+def test_a_branch_may_end_the_steps() -> None:
+    lock = asked(
+        FlowLock(replace(FLOW, steps=(Step("go", {}, kind="yes_no", branches={"no": CLOSING),)}))
+    )
+    assert answer(lock, "go", "no").directive == Directive("closing")
+    assert lock.done
+
+
+def test_a_bare_yes_to_a_question_that_was_not_heard_is_no_answer(lock: FlowLock) -> None:
+    answer(lock, "city", "חיפה")
+    lock.asked(Directive("ask"))
+    assert answer(lock, "urgent", "yes").directive.say == "not_understood"
+    assert "urgent" not in lock.answers
+
+
+def test_a_value_volunteered_before_the_question_is_taken() -> None:
+    assert answer(FlowLock(FLOW), "city", "עכו").directive == Directive("ask", "urgent")
+
+
+def test_two_answers_in_one_breath_are_judged_twice(lock: FlowLock) -> None:
+    first = answer(lock, "city", "חיפה", more=True)
+    assert first.again
+    second = lock.judge("unclear", {}, again=True)
+    assert second == Ruling(Directive("ask", "urgent"))
+
+
+def test_a_confirmed_step_is_read_back_and_a_yes_locks_it(lock: FlowLock) -> None:
+    answer(lock, "city", "חיפה")
+    asked(lock)
+    answer(lock, "urgent", "yes")
+    asked(lock)
+    assert answer(lock, "phone", "caller_id").directive == Directive("confirm", "phone", "+972501234567")
+    assert "phone" not in lock.answers
+    assert answer(lock, "phone", "yes").directive == Directive("ask", "name")
+    assert lock.answers["phone"].value == "+972501234567"
+
+
+def test_a_no_to_the_read_back_asks_again_and_another_value_replaces_it(lock: FlowLock) -> None:
+    answer(lock, "city", "חיפה")
+    answer(asked(lock), "urgent", "yes")
+    answer(asked(lock), "phone", "caller_id")
+    assert answer(lock, "phone", "0521234567").directive == Directive("confirm", "phone", "0521234567")
+    assert answer(lock, "phone", "no").directive == Directive("ask_again", "phone")
+    assert "phone" not in lock.answers
+
+
+def test_a_side_question_is_answered_and_the_step_stays(lock: FlowLock) -> None:
+    assert lock.judge("side_question", {}).directive == Directive("answer_then_resume", "city")
+    assert lock.judge("side_question", {}).directive == Directive("answer_then_resume", "city")
+    assert (lock.active, lock.question) == (CITY, "resume")
+
+
+@pytest.mark.parametrize("question", ["resume", "still_there"])
+def test_a_yes_to_kavs_own_question_never_answers_the_step(lock: FlowLock, question: str) -> None:
+    answer(lock, "city", "חיפה")
+    asked(lock)
+    lock.judge("side_question", {}) if question == "resume" else lock.check_presence()
+    assert answer(lock, "urgent", "yes").directive == Directive("ask_again", "urgent")
+    assert "urgent" not in lock.answers
+
+
+def test_a_no_to_resume_asks_what_else_and_another_no_is_goodbye(lock: FlowLock) -> None:
+    lock.judge("side_question", {})
+    assert answer(lock, "city", "לא").directive == Directive("what_else")
+    assert answer(lock, "city", "לא").directive == Directive("closing")
+
+
+def test_a_full_answer_to_resume_is_taken_at_once(lock: FlowLock) -> None:
+    lock.judge("side_question", {})
+    assert answer(lock, "city", "חיפה").directive == Directive("ask", "urgent")
+
+
+def test_a_correction_changes_the_answer_and_not_the_lock(lock: FlowLock) -> None:
+    answer(lock, "city", "עכו")
+    asked(lock)
+    ruling = lock.judge("correct_answer", {"step": "city", "value": "חיפה"})
+    assert ruling.directive == Directive("ask", "urgent")
+    assert (lock.answers["city"].value, lock.active) == ("חיפה", URGENT)
+    assert lock.judge("correct_answer", {"step": "name", "value": "דנה"}).breach == "corrected no answer"
+
+
+def test_dont_know_is_taken_where_the_flow_allows() -> None:
+    lock = FlowLock(replace(FLOW, steps=(NAME,)))
+    assert asked(lock).judge("unclear", {"reason": "dont_know"}).directive == Directive("closing")
+    assert lock.answers["name"].unanswered == "dont_know"
+
+
+def test_a_step_that_was_asked_too_often_is_recorded_as_unanswered(lock: FlowLock) -> None:
+    for _ in range(2):
+        assert lock.judge("unclear", {}).directive == Directive("not_understood", "city")
+        asked(lock)
+    assert lock.judge("unclear", {}).directive == Directive("ask", "urgent")
+    assert lock.answers["city"].unanswered == "not_understood"
+
+
+def test_a_question_cut_before_it_began_was_not_asked(lock: FlowLock) -> None:
+    for _ in range(10):
+        lock.asked(Directive("ask_again", "city"))
+        lock.cut()
+    assert lock.judge("unclear", {}).directive == Directive("not_understood", "city")
+
+
+def test_an_unknown_tool_is_refused_and_noted(lock: FlowLock) -> None:
+    assert lock.judge("hang_up_now", {}) == Ruling(
+        Directive("not_understood", "city", why="there is no tool hang_up_now"), breach="called hang_up_now"
+    )
+
+
+def test_a_transfer_without_a_human_is_said_to_be_none() -> None:
+    lock = asked(FlowLock(replace(FLOW, transfer=None)))
+    assert lock.judge("transfer_to_human", {}).directive == Directive("no_transfer", "city")
+
+
+JUDGEMENTS = st.tuples(
+    st.sampled_from(["answer_step", "correct_answer", "side_question", "unclear", "transfer_to_human", "nonsense"]),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "step": st.sampled_from(["city", "urgent", "phone", "name", "x"]),
+            "value": st.sampled_from(["חיפה", "yes", "no", "כן", "0501234567", "דנה", "", None, True, 5, [1]]),
+            "more": st.booleans(),
+            "reason": st.sampled_from(["dont_know", "unclear"]),
+        },
+    ),
+    st.booleans(),
+    st.sampled_from(["heard", "cut", "presence", "nothing"]),
+)
+
+
+@given(st.lists(JUDGEMENTS, max_size=40))
+def test_never_an_advance_without_an_accepted_answer(
+    judgements: list[tuple[str, Mapping[str, object], bool, str]],
+) -> None:
+    """The active step changes only together with its own answer, or its own unanswered, on record."""
+    lock = FlowLock(FLOW, "+972501234567")
+    for tool, arguments, again, what in judgements:
+        before, answers = lock.active, dict(lock.answers)
+        ruling = lock.judge(tool, arguments, again=again)
+        if lock.active != before:
+            assert before is not None
+            assert lock.answers.get(before.id) not in (None, answers.get(before.id))
+        if tool in ("side_question", "nonsense", "transfer_to_human"):
+            assert lock.answers == answers
+        assert not (again and ruling.again), "a turn is judged twice at the most"
+        assert (lock.question == "none") == (lock.active is None or ruling.directive.say == "closing")
+        lock.asked(ruling.directive)
+        after: dict[str, Callable[[], None]] = {"heard": lock.heard, "cut": lock.cut, "presence": lock.check_presence}
+        after.get(what, lambda: None)()
