@@ -52,6 +52,8 @@ class Aftermath:
         """Do what is due for every entry; one that fails does not stop the others."""
         now = time.monotonic()
         for entry in list(stream_registry.registry.values()):
+            if entry["ended"] and entry["ended_at"] is None:
+                entry["ended_at"] = now  # somebody set the flag and nothing else
             try:
                 for chore in due(_facts(entry), self._patience, now):
                     self._do(chore, entry)
