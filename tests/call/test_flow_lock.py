@@ -66,9 +66,7 @@ def test_a_branch_leads_where_it_says(lock: FlowLock) -> None:
 
 
 def test_a_branch_may_end_the_steps() -> None:
-    lock = asked(
-        FlowLock(replace(FLOW, steps=(Step("go", {}, kind="yes_no", branches={"no": CLOSING),)}))
-    )
+    lock = asked(FlowLock(replace(FLOW, steps=(Step("go", {}, kind="yes_no", branches={"no": CLOSING}),))))
     assert answer(lock, "go", "no").directive == Directive("closing")
     assert lock.done
 
