@@ -15,7 +15,23 @@ from kav.settings import Settings
 
 DEFAULT_LANGUAGE: Final = "he"
 PHRASES_FOLDER: Final = Path(__file__).parent / "kav" / "phrases"
-PHRASE_IDS: Final = ("greeting", "resumed", "limit_notice", "apology")
+PHRASE_IDS: Final = (
+    "greeting",
+    "resumed",
+    "limit_notice",
+    "apology",
+    "resume",
+    "still_there",
+    "what_else",
+    "what_else_no_transfer",
+    "goodbye",
+    "transfer",
+    "nobody_answers",
+    "take_message",
+    "not_understood",
+    "busy",
+    "do_not_call",
+)
 
 INSTRUCTIONS: Final = """\
 # Who you are
