@@ -1,0 +1,40 @@
+"""When a goodbye is one: the closing was said to its end, and the caller has heard it.
+
+Barge-in takes the hang-up back, so that nobody is cut off in a sentence; the third goodbye stands, so that nobody is
+told goodbye for ever. A closing that was cancelled or left incomplete is no goodbye.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+TAKEN_BACK_AT_MOST: Final = 2
+
+MARK_PATIENCE_S: Final = 2.0
+"""How long after its computed end a closing counts as heard although its last mark never came."""
+
+
+@dataclass(slots=True)
+class Farewell:
+    """The goodbye of one call."""
+
+    taken_back: int = 0
+    _said: bool = False
+
+    @property
+    def said(self) -> bool:
+        """Whether the closing was said to its end, and the call ends as soon as it is heard."""
+        return self._said
+
+    def say(self) -> None:
+        """The closing's response was completed."""
+        self._said = True
+
+    def interrupt(self) -> bool:
+        """The caller speaks; return whether the call ends all the same."""
+        if not self._said:
+            return False
+        if self.taken_back >= TAKEN_BACK_AT_MOST:
+            return True
+        self.taken_back += 1
+        self._said = False
+        return False
