@@ -66,7 +66,7 @@ class MediaDesk:
     def prewarm(self, entry: Entry) -> None:
         """Begin to connect the call's model, once, before its stream is there."""
         if entry["model"] is None and entry["stream"] is None and not entry["ended"]:
-            leg = self._leg(entry)
+            leg = self._leg(entry, attempts=2)
             entry["model"], entry["wake"] = leg, leg.close
 
     def media(self, ws: WebSocket) -> None:
@@ -117,11 +117,17 @@ class MediaDesk:
     def _claim_leg(self, entry: Entry) -> ModelLeg:
         """Return the prewarmed leg if it is any good, else a new one: a refusal may have been a passing one."""
         leg, entry["model"] = cast("ModelLeg | None", entry["model"]), None
-        return leg if leg is not None and leg.lost is None else self._leg(entry)
+        return leg if leg is not None and leg.lost is None else self._leg(entry, attempts=1)
 
-    def _leg(self, entry: Entry) -> ModelLeg:
-        timeout_s = self._settings.MODEL_CONNECT_TIMEOUT_S
-        return ModelLeg(entry["call_sid"], self._connector, self._model_session, entry["from_number"], timeout_s)
+    def _leg(self, entry: Entry, attempts: int) -> ModelLeg:
+        return ModelLeg(
+            entry["call_sid"],
+            self._connector,
+            self._model_session,
+            entry["from_number"],
+            self._settings.MODEL_CONNECT_TIMEOUT_S,
+            attempts=attempts,
+        )
 
     def _record(self, stream: Stream, outcome: Outcome) -> None:
         """Write a finished stream down, once."""

@@ -6,6 +6,7 @@ claimed by the stream. Its greenlet is the one that reads the model's socket. De
 
 import logging
 import time
+from collections import deque
 from typing import Any, ClassVar, Final, Protocol
 
 import gevent
@@ -50,18 +51,27 @@ class ModelLeg:
     """Legs whose socket is not released yet, in the whole process."""
 
     def __init__(
-        self, call_sid: str, connector: Connector, session: dict[str, Any], caller: str, configure_timeout_s: float
+        self,
+        call_sid: str,
+        connector: Connector,
+        session: dict[str, Any],
+        caller: str,
+        configure_timeout_s: float,
+        *,
+        attempts: int = 1,
     ) -> None:
+        """`attempts`: how often to connect at the most; more than once only while a stream is waiting."""
         self._call_sid = call_sid
         self._connector = connector
         self._session = session
         self._caller = caller
         self._timeout_s = configure_timeout_s
+        self._attempts = attempts
         self._listener: Listener | None = None
         self._ws: WebSocket | None = None
         self._ready = False
         self._closed = False
-        self._waiting_audio: list[bytes] = []
+        self._waiting_audio: deque[bytes] = deque()
         self._garbage = 0
         self._done = Event()
         self.lost: str | None = None
@@ -120,9 +130,7 @@ class ModelLeg:
     def _run(self) -> None:
         try:
             with gevent.Timeout(self._timeout_s) as timer:
-                ws = self._ws = self._connector.connect(self._caller)
-                ModelLeg.open_count += 1
-                self._configure(ws)
+                ws = self._open()
                 timer.close()
                 self._read(ws)
         except gevent.Timeout:
@@ -133,10 +141,31 @@ class ModelLeg:
             log.exception("model leg failed", extra={"call_sid": self._call_sid})
             self._lose(f"{type(error).__name__} in Kav itself; its log has the traceback.")
         finally:
-            if self._ws is not None:
-                self._ws.finish()
-                ModelLeg.open_count -= 1
+            self._release()
             self._done.set()
+
+    def _open(self) -> WebSocket:
+        """Connect and configure; while a stream is waiting, once more: a refusal may have been a passing one."""
+        while not self._closed:
+            self._attempts -= 1
+            try:
+                ws = self._ws = self._connector.connect(self._caller)
+                ModelLeg.open_count += 1
+                self._configure(ws)
+            except (ConnectFailed, Closed) as error:
+                if self._closed or self._listener is None or not self._attempts:
+                    raise
+                log.warning("model not reached, trying once more: %s", error, extra={"call_sid": self._call_sid})
+                self._release()
+                self._ws = None
+            else:
+                return ws
+        raise Closed("closed by Kav")
+
+    def _release(self) -> None:
+        if self._ws is not None:
+            self._ws.finish()
+            ModelLeg.open_count -= 1
 
     def _configure(self, ws: WebSocket) -> None:
         """Send the configuration and wait until the model confirms it; only then does it understand mu-law."""
@@ -149,10 +178,9 @@ class ModelLeg:
                 break
         if not said.speaks_pcmu:
             raise Closed("The model did not take audio/pcmu both ways: the caller would hear noise.")
+        while self._waiting_audio:  # a frame that comes while these are being written waits behind them
+            ws.send(append_audio(self._waiting_audio.popleft()))
         self._ready = True
-        for payload in self._waiting_audio:
-            ws.send(append_audio(payload))
-        self._waiting_audio.clear()
         if self._listener is not None:
             self._listener.model_ready(time.monotonic())
 
