@@ -1,0 +1,177 @@
+"""The caller speaks = the bot is silent, over real sockets, whatever the bot was doing (Promise 2)."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from rehearsal.model import CallTool, Faults, Reply
+from rehearsal.speech import speak
+from rehearsal.world import World
+from tests.line.listening import HEARD_AFTER_MS, SPEECH, Talk, noise, say, talking
+
+WITHIN_MS = 150
+"""How much less than was heard the model may be told, without a network delay; the bench knows the exact figure."""
+
+GREETING, ANSWER, SECOND = noise(1, 3000), noise(2, 1500), noise(3, 1500)
+
+
+@pytest.fixture(scope="module")
+async def world() -> AsyncIterator[World]:
+    """Turns end after 200 ms of silence, so that a test is short."""
+    async with World({"VAD_SILENCE_MS": "200", "MODEL_REPLY_TIMEOUT_S": "3", "DRAIN_SECONDS": "0"}) as world:
+        yield world
+        assert world.model.violations == [], "Kav broke the model's rules"
+
+
+def remembers(talk: Talk, item_id: str, sound: bytes) -> None:
+    """The model remembers of an item what the caller has heard of it: never more, and hardly less."""
+    heard_ms = talk.heard_ms_of(sound)
+    remembered_ms = talk.session.item(item_id).audio_ms
+    assert heard_ms - WITHIN_MS <= remembered_ms <= heard_ms
+
+
+async def test_in_the_greetings_first_100_ms(world: World) -> None:
+    talk = await talking(world, say(GREETING))
+    await talk.call.until_heard(50)
+    await talk.interrupt()
+    await talk.answered()
+    assert talk.sent_after_clear(GREETING) == 0
+    assert [item for item, _ms in talk.truncations] == talk.items[:1]
+    remembers(talk, talk.items[0], GREETING)
+    talk.hold_to_the_rules(replies=2)
+
+
+async def test_in_mid_reply_with_late_audio_still_under_way(world: World) -> None:
+    talk = await talking(world, say(GREETING), faults=[Faults(late_deltas=3)])
+    await talk.call.until_heard(300)
+    said = await talk.call.say(SPEECH)
+    cleared_at = await talk.cleared()
+    await talk.answered()
+    assert cleared_at - said.began_at < HEARD_AFTER_MS / 1000 + 0.2
+    assert talk.sent_after_clear(GREETING) == 0
+    assert [item for item, _ms in talk.truncations] == talk.items[:1]
+    remembers(talk, talk.items[0], GREETING)
+    talk.hold_to_the_rules(replies=2)
+
+
+async def test_real_speech_interrupts_and_is_answered(world: World) -> None:
+    question = await asyncio.to_thread(speak, "Hello, what time is it?", "en")
+    talk = await talking(world, say(GREETING), say(ANSWER), say(ANSWER))
+    await talk.call.until_heard(300)
+    await talk.call.say(question)
+    await talk.session.wait_for("input_audio_buffer.committed")
+    await talk.call.until(lambda: talk.heard_ms_of(ANSWER) > 500)
+    assert talk.sent_after_clear(GREETING) == 0
+    remembers(talk, talk.items[0], GREETING)
+
+
+async def test_after_response_done_while_twilio_still_plays(world: World) -> None:
+    talk = await talking(world, say(GREETING))
+    await talk.session.wait_for("response.done")
+    await talk.call.until_heard(1200)
+    await talk.call.say(SPEECH)
+    await talk.cleared()
+    await talk.answered()
+    assert talk.asked("response.cancel") == [], "nothing is left to cancel"
+    assert talk.sent_after_clear(GREETING) == 0
+    assert [item for item, _ms in talk.truncations] == talk.items[:1]
+    remembers(talk, talk.items[0], GREETING)
+    talk.hold_to_the_rules(replies=2)
+
+
+async def test_30_ms_before_the_last_mark(world: World) -> None:
+    greeting = noise(4, 1000)
+    talk = await talking(world, say(greeting))
+    await talk.call.until_heard(970)
+    await talk.interrupt()
+    await talk.answered()
+    assert talk.truncations or talk.heard_ms_of(greeting) == 1000
+    remembers(talk, talk.items[0], greeting)
+    talk.hold_to_the_rules(replies=2)
+
+
+async def test_in_the_first_100_ms_of_a_reply_after_5_s_of_quiet(world: World) -> None:
+    greeting = noise(5, 300)
+    talk = await talking(world, say(greeting), say(ANSWER))
+    await talk.call.until_quiet(for_s=5)
+    await talk.call.say(SPEECH)
+    await talk.call.until(lambda: talk.heard_ms_of(ANSWER) >= 50)
+    await talk.interrupt()
+    await talk.answered(turns=2)
+    assert talk.sent_after_clear(ANSWER) == 0
+    assert [item for item, _ms in talk.truncations] == talk.items[1:2]
+    remembers(talk, talk.items[0], greeting)
+    remembers(talk, talk.items[1], ANSWER)
+    talk.hold_to_the_rules(replies=3)
+
+
+async def test_with_two_queued_items_the_one_not_begun_is_deleted(world: World) -> None:
+    first, second = noise(6, 1500), noise(7, 1500)
+    talk = await talking(world, say(first, second))
+    await talk.session.wait_for("response.done")
+    await talk.call.until_heard(500)
+    await talk.call.say(SPEECH)
+    await talk.cleared()
+    await talk.answered()
+    assert talk.sent_after_clear(first + second) == 0
+    assert talk.deletions == talk.items[1:2]
+    assert talk.session.conversation.find(talk.items[1]) is None
+    remembers(talk, talk.items[0], first)
+    talk.hold_to_the_rules(replies=2)
+
+
+async def test_between_create_and_created_the_response_is_dead_at_birth(world: World) -> None:
+    talk = await talking(world, say(GREETING), faults=[Faults(created_after_s=0.4, late_deltas=2)])
+    await talk.session.wait_for("response.create")
+    await talk.call.say(SPEECH)
+    await talk.answered()
+    assert talk.heard_ms_of(GREETING) == 0
+    assert talk.call.clears == [], "nothing had been sent"
+    assert talk.truncations == []
+    remembered = [item for item in talk.session.conversation if item.role == "assistant"]
+    assert [item.audio_ms for item in remembered] == [200], "the model remembers its answer alone"
+    talk.hold_to_the_rules(replies=2)
+
+
+async def test_twice_within_300_ms(world: World) -> None:
+    talk = await talking(world, say(GREETING), say(ANSWER, first_after_s=0), say(SECOND))
+    await talk.call.until_heard(400)
+    await talk.interrupt()
+    await talk.call.until(lambda: talk.heard_ms_of(ANSWER) > 20)
+    await talk.interrupt()
+    await talk.answered(turns=2)
+    assert talk.sent_after_clear(GREETING) == 0
+    assert talk.sent_after_clear(ANSWER, clear=2) == 0
+    remembers(talk, talk.items[0], GREETING)
+    remembers(talk, talk.items[1], ANSWER)
+    assert talk.heard_ms_of(SECOND) == 1500, "the second turn is answered"
+    talk.hold_to_the_rules(replies=3)
+
+
+async def test_while_a_tool_runs(world: World) -> None:
+    calls = Reply([CallTool("current_time")], first_after_s=0)
+    talk = await talking(world, say(noise(8, 200)), calls, say(ANSWER), faults=[Faults(done_after_call_s=0.5)])
+    await talk.call.until_quiet(for_s=0.2)
+    await talk.call.say(SPEECH)
+    await talk.session.wait_for("response.function_call_arguments.done")
+    await talk.call.say(SPEECH)
+    await talk.answered(turns=2, replies=3)
+    assert talk.call.clears == [], "nothing sounded"
+    assert talk.truncations == []
+    assert [item.type for item in talk.session.conversation].count("function_call_output") == 1
+    assert talk.heard_ms_of(ANSWER) == 1500, "one reply for the tool's output and the turn"
+    talk.hold_to_the_rules(replies=3)
+
+
+async def test_with_nothing_unplayed_there_is_no_clear_and_no_truncation(world: World) -> None:
+    greeting = noise(9, 500)
+    talk = await talking(world, say(greeting))
+    await talk.call.until_quiet(for_s=0.3)
+    await talk.call.say(SPEECH)
+    await talk.answered()
+    assert talk.call.clears == []
+    assert (talk.truncations, talk.deletions, talk.asked("response.cancel")) == ([], [], [])
+    assert talk.session.item(talk.items[0]).audio_ms == 500
+    assert talk.session.crossings == []
+    talk.hold_to_the_rules(replies=2)

@@ -1,0 +1,55 @@
+"""What the model is told that the caller heard is what the caller heard: never more, whatever the network does."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from rehearsal.world import World
+from tests.line.listening import noise, say, talking
+
+MOMENTS_MS = (30, 130, 250, 430, 780, 1310, 1990, 2800)
+WITHIN_MS = 150
+"""How much less than was heard the model may be told, beside the network's round trip."""
+
+GREETING, ANSWER = noise(1, 3000), noise(2, 3000)
+
+
+@pytest.fixture(scope="module")
+async def world() -> AsyncIterator[World]:
+    """Turns end after 100 ms of silence, so that two of them fit into one round trip."""
+    async with World({"VAD_SILENCE_MS": "100", "MODEL_REPLY_TIMEOUT_S": "3", "DRAIN_SECONDS": "0"}) as world:
+        yield world
+        assert world.model.violations == [], "Kav broke the model's rules"
+
+
+async def cut(world: World, at_ms: float, delay_s: float) -> tuple[float, float]:
+    """Interrupt a greeting of which so much was heard; return what was heard of it and what the model was told."""
+    talk = await talking(world, say(GREETING), delay_s=delay_s)
+    await talk.call.until_heard(at_ms)
+    await talk.interrupt()
+    await talk.session.wait_for("conversation.item.truncate")
+    ((_item, told_ms),) = talk.truncations
+    return talk.heard_ms_of(GREETING), told_ms
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.1])
+async def test_the_model_is_told_what_was_heard_and_never_more(world: World, delay_s: float) -> None:
+    cuts = await asyncio.gather(*(cut(world, at_ms, delay_s) for at_ms in MOMENTS_MS))
+    missing = [heard_ms - told_ms for heard_ms, told_ms in cuts]
+    assert min(missing) >= 0, cuts
+    assert max(missing) <= 2 * delay_s * 1000 + WITHIN_MS, cuts
+
+
+async def test_marks_that_a_clear_sent_back_say_nothing_of_the_next_reply(world: World) -> None:
+    talk = await talking(world, say(GREETING), say(ANSWER, first_after_s=0), delay_s=0.2)
+    await talk.session.wait_for("response.done")
+    await talk.call.until_heard(500)
+    echoed = len(talk.call.marks_echoed)
+    await talk.interrupt()
+    assert len(talk.call.marks_echoed) >= echoed + 5, "the greeting's marks are all on their way back at once"
+    await talk.call.until(lambda: talk.heard_ms_of(ANSWER) >= 250)
+    await talk.interrupt()
+    await talk.session.wait_for("conversation.item.truncate", 2)
+    told_ms, heard_ms = talk.truncations[1][1], talk.heard_ms_of(ANSWER)
+    assert heard_ms - 2 * 200 - WITHIN_MS <= told_ms <= heard_ms
