@@ -128,13 +128,13 @@ class Stream:
     def _take_media(self, media: twilio_media.Media) -> None:
         """Pass a frame of the caller's on; foreign, repeated or unreadable ones are dropped."""
         payload = twilio_media.base64_text(media.media.payload, twilio_media.MAX_PAYLOAD_BYTES)
-        number = int(media.sequence_number) if media.sequence_number.isdecimal() else 0
+        number = media.number
         ours = media.stream_sid == self.stream_sid and media.media.track in twilio_media.INBOUND_TRACKS
         repeated = 0 < number <= self._last_sequence
         if payload is None or not ours or repeated:
             self._drop("media that is not base64, not this stream's, or not new")
             return
-        self._last_sequence = number
+        self._last_sequence = number or self._last_sequence
         self._tally.frames_in += 1
         self._leg.append(payload)
 

@@ -189,18 +189,28 @@ class _ItemEvent(Struct):
     item_id: str = ""
 
 
+class _StatusError(Struct):
+    code: str | None = None
+    type: str | None = None
+
+
+class _StatusDetails(Struct):
+    reason: str | None = None
+    error: _StatusError | None = None
+
+
 class _ResponseBody(Struct):
     id: str
     metadata: dict[str, str] | None = None
     status: str = "completed"
-    status_details: dict[str, Any] | None = None
+    status_details: _StatusDetails | None = None
 
     @property
     def detail(self) -> str:
         """The reason of a status, or the code of its error."""
-        details = self.status_details or {}
-        error = details.get("error") or {}
-        return str(error.get("code") or error.get("type") or details.get("reason") or "")
+        details = self.status_details or _StatusDetails()
+        error = details.error or _StatusError()
+        return error.code or error.type or details.reason or ""
 
 
 class _ResponseEvent(Struct):
@@ -278,6 +288,8 @@ def _item_done(at: float, event: _OutputItemEvent) -> Translated:
 
 def _audio_delta(at: float, event: _AudioDelta) -> Translated:
     payload = base64_text(event.delta, MAX_DELTA_BYTES)
+    if payload is None and bytes(event.delta) == b'""':
+        return None
     if payload is None:
         raise MalformedEvent("audio delta that is not base64")
     return events.AudioDelta(at, event.response_id, event.item_id, payload, audio_bytes(payload))
@@ -315,5 +327,5 @@ def translate(at: float, message: bytes) -> Translated:
     try:
         translator = _translators.get(_type_of(message).type)
         return translator(at, message) if translator is not None else None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedEvent(str(error)) from None

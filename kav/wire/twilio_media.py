@@ -9,10 +9,13 @@ from typing import Final
 import msgspec
 from msgspec import Raw, Struct
 
-BASE64_BYTES: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
+BASE64_BYTES: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 MAX_PAYLOAD_BYTES: Final = 16 * 1024
 """Base64 bytes of one frame: Twilio sends 216 of them (20 ms); a burst of 1.5 s is the most that is forwarded."""
+
+MAX_DIGITS: Final = 18
+"""Of a sequence number: an hour has seven; thousands of them are an error to `int`."""
 
 INBOUND_TRACKS: Final = frozenset({"inbound", "inbound_track"})
 
@@ -30,6 +33,12 @@ class Media(Struct, tag_field="event", tag="media", rename="camel", gc=False):
     media: MediaPayload
     stream_sid: str = ""
     sequence_number: str = ""
+
+    @property
+    def number(self) -> int:
+        """Its place among the stream's messages, from 1; 0 if it does not say."""
+        digits = self.sequence_number
+        return int(digits) if digits.isdecimal() and len(digits) <= MAX_DIGITS else 0
 
 
 class StartBody(Struct, rename="camel"):
@@ -101,16 +110,17 @@ def decode(message: bytes) -> Message:
     """
     try:
         return _decoder.decode(message)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedMessage(str(error)) from None
 
 
 def base64_text(raw: Raw, limit: int) -> bytes | None:
-    """Return the JSON string `raw`, quotes and all, if it is base64 of at most `limit` bytes, else None."""
+    """Return the JSON string `raw`, quotes and all, if it is base64 of 1 to `limit` bytes, padded; else None."""
     text = bytes(raw)
     if b"\\" in text:  # "\/" is a slash to JSON, and to nobody else
         text = text.replace(b"\\/", b"/")
-    if len(text) > limit or text[:1] != b'"' or text[1:-1].translate(None, BASE64_BYTES):
+    whole = 6 <= len(text) <= limit and len(text) % 4 == 2 and text[:1] == b'"' and text[-4:-3] != b"="
+    if not whole or text[1:-1].rstrip(b"=").translate(None, BASE64_BYTES):
         return None
     return text
 
