@@ -1,0 +1,153 @@
+"""Rehearse whole calls: real speech, a real Kav, no account anywhere. `python -m rehearsal --help` tells how."""
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rehearsal.kav import KavDied
+from rehearsal.player import play
+from rehearsal.printer import Printer, to_terminal
+from rehearsal.prompter import Voices
+from rehearsal.scenario import FOLDER, Scenario, ScenarioError, load
+from rehearsal.twilio import ACCOUNT_SID
+from rehearsal.verdict import Verdict, judge
+from rehearsal.world import Elsewhere, World
+
+MODEL_PORT = 8090
+"""Where the model stand-in is when a Kav that runs already must know it beforehand."""
+RECORDINGS = Path("recordings")
+KAV_SETTINGS = {"DRAIN_SECONDS": "0", "LOG_LEVEL": "INFO"}
+"""A rehearsal that is stopped does not wait for its calls."""
+_EPILOG = """\
+examples:
+  python -m rehearsal                                  every scenario, one after another
+  python -m rehearsal rehearsal/scenarios/hang_up.yaml one of them
+  python -m rehearsal --parallel 8                     all at once; each is printed when it is over
+  python -m rehearsal --kav http://127.0.0.1:8080      against a Kav that runs already, started with
+                                                       OPENAI_REALTIME_URL={model_url}
+
+How to write a scenario: docs/rehearsal.md."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Play; returns the exit status: 0 when every verdict holds, 1 when one fails, 2 when nothing can be played."""
+    asked = _parser().parse_args(arguments)
+    try:
+        scenarios = [(path, load(path)) for path in _files(asked.files)]
+    except ScenarioError as error:
+        print(error, file=sys.stderr)
+        return 2
+    if asked.list:
+        for path, scenario in scenarios:
+            print(f"{path.name:<28} {scenario.title}")
+        return 0
+    try:
+        return asyncio.run(_rehearse(asked, scenarios))
+    except KeyboardInterrupt:
+        print("\nstopped")
+        return 130
+    except (KavDied, OSError) as error:
+        print(f"No rehearsal: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m rehearsal",
+        description="Rehearse whole calls: real speech, a real Kav, no account anywhere.",
+        epilog=_EPILOG.format(model_url=_model_url(MODEL_PORT)),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "files", nargs="*", type=Path, metavar="FILE", help=f"scenarios; default: all in {FOLDER.name}/"
+    )
+    parser.add_argument("--kav", metavar="URL", help="play against the Kav that runs there, instead of starting one")
+    parser.add_argument(
+        "--model-port", type=int, default=MODEL_PORT, metavar="N", help="with --kav: the model stand-in's port"
+    )
+    parser.add_argument("--list", action="store_true", help="only say which scenarios there are")
+    parser.add_argument(
+        "--wav", type=Path, default=RECORDINGS, metavar="DIR", help=f"keep recordings there; default: {RECORDINGS}/"
+    )
+    parser.add_argument("--parallel", type=_at_least_one, default=1, metavar="N", help="calls at the same time")
+    return parser
+
+
+def _at_least_one(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+def _files(given: Sequence[Path]) -> list[Path]:
+    return list(dict.fromkeys(given)) or sorted(FOLDER.glob("*.yaml"))
+
+
+def _model_url(port: int) -> str:
+    return f"ws://127.0.0.1:{port}/v1/realtime"
+
+
+def _world(asked: argparse.Namespace, voices: Voices) -> World:
+    if asked.kav is None:
+        return World(KAV_SETTINGS, speak=voices.speak)
+    elsewhere = Elsewhere(
+        asked.kav.rstrip("/"),
+        public_url=os.environ.get("PUBLIC_BASE_URL", ""),
+        auth_token=os.environ.get("TWILIO_AUTH_TOKEN", ""),
+        account_sid=os.environ.get("TWILIO_ACCOUNT_SID", ACCOUNT_SID),
+    )
+    print(f"The model is rehearsed at {_model_url(asked.model_port)}: start Kav with that OPENAI_REALTIME_URL.\n")
+    return World(speak=voices.speak, elsewhere=elsewhere, model_port=asked.model_port)
+
+
+async def _rehearse(asked: argparse.Namespace, scenarios: Sequence[tuple[Path, Scenario]]) -> int:
+    voices = Voices(scenario for _path, scenario in scenarios)
+    await asyncio.to_thread(voices.warm_up)
+    places = asyncio.Semaphore(asked.parallel)
+
+    async def one(path: Path, scenario: Scenario) -> list[Verdict]:
+        async with places:
+            printer = to_terminal(dict(os.environ), at_once=asked.parallel == 1)
+            return await rehearse(world, scenario, voices, printer, asked.wav / f"{path.stem}.wav")
+
+    async with _world(asked, voices) as world:
+        played = await asyncio.gather(*(one(path, scenario) for path, scenario in scenarios))
+    failed = [
+        scenario
+        for (_, scenario), verdicts in zip(scenarios, played, strict=True)
+        if any(v.ok is False for v in verdicts)
+    ]
+    _sum_up(len(scenarios), failed)
+    return 1 if failed else 0
+
+
+async def rehearse(
+    world: World, scenario: Scenario, voices: Voices, printer: Printer, recording: Path
+) -> list[Verdict]:
+    """Play one scenario, print it, keep its recording; returns the verdicts."""
+    printer.begin(scenario)
+    performance = await play(world, scenario, printer.tell, voices.speak)
+    verdicts = judge(scenario, performance)
+    recording.parent.mkdir(parents=True, exist_ok=True)
+    performance.call.write_wav(recording)
+    failed = any(verdict.ok is False for verdict in verdicts)
+    log = world.kav.log_of(performance.call.sid) if failed and world.owns_kav else []
+    printer.end(verdicts, recording, log)
+    printer.flush()
+    return verdicts
+
+
+def _sum_up(played: int, failed: Sequence[Scenario]) -> None:
+    if failed:
+        titles = "; ".join(scenario.title for scenario in failed)
+        print(f"{len(failed)} of {played} calls did not go as they must: {titles}")
+    else:
+        print(f"{played} call{'s' if played != 1 else ''}, every verdict holds.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

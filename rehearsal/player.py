@@ -1,0 +1,285 @@
+"""Plays a scenario: one caller, one call, over a real line, at its own pace; and notes what can be seen of it.
+
+performance = await play(world, scenario, tell)     # tell(Happening) as it happens
+verdicts = judge(scenario, performance)             # rehearsal.verdict
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Literal
+
+from rehearsal.hearing import Hearing, Sound
+from rehearsal.model import ModelSession
+from rehearsal.model.rules import Violation
+from rehearsal.prompter import Prompter, Speak
+from rehearsal.scenario import ANY, Scenario, Step
+from rehearsal.twilio import Call, CallScript, Line
+from rehearsal.twilio.observed import Notice
+from rehearsal.witness import CallerLine, Fin, Happening, Witness, bot_line
+from rehearsal.world import World
+
+MOMENT_WITHIN_S = 15.0
+"""How long a step's moment is waited for: longer than any answer takes, shorter than a spectator's patience."""
+END_WITHIN_S = 20.0
+FIN_WITHIN_S = 2.0
+BREATH_S = 0.5
+"""What a person waits after somebody has finished, before speaking."""
+
+Tell = Callable[[Happening], None]
+
+
+class Missed(Exception):
+    """A step's moment did not come; the message says which and what was seen instead."""
+
+
+@dataclass(frozen=True)
+class Performance:
+    """What was seen of one call, once it was over. Times are monotonic seconds."""
+
+    call: Call
+    lines: tuple[CallerLine, ...]
+    sounds: tuple[Sound, ...]
+    late_bytes: int
+    strange_bytes: int
+    unwritten: int
+    fins: tuple[Fin, ...]
+    model_sessions: int
+    end_reason: str | None
+    """From Kav's record; None where that cannot be read."""
+    record_readable: bool
+    rules_broken: tuple[str, ...]
+    missed: str = ""
+    """Why the scenario was not played to its end."""
+
+
+@dataclass
+class _Part:
+    """The caller's part, as far as it is played."""
+
+    acted_at: float
+    speaking: asyncio.Task[None] | None = None
+    line_began_at: float = 0.0
+    lines: list[CallerLine] = field(default_factory=list)
+    ended_by: list[float] = field(default_factory=list)
+    """When somebody ended something: a hang-up, a fault of the line or of the model."""
+
+
+async def play(world: World, scenario: Scenario, tell: Tell, speak: Speak) -> Performance:
+    """Play it to its end, whatever happens; a call that does not end by itself is hung up."""
+    prompter = Prompter(scenario.language, speak)
+    line = CallScript(line=Line(delay_s=scenario.network_delay_ms / 1000))
+    call = await world.call(prompter, line, from_=scenario.from_, to=scenario.to)
+    witness = Witness(call, Hearing(prompter.lines), lambda: world.sessions_of(call), tell)
+    player = Player(world, call, scenario, prompter, witness, speak)
+    watching = asyncio.get_running_loop().create_task(witness.watch())
+    try:
+        missed = await player.perform()
+        await player.until_over()
+        return await player.performance(missed)
+    finally:
+        watching.cancel()
+        await player.leave()
+
+
+class Player:
+    """Plays one scenario's steps."""
+
+    def __init__(
+        self, world: World, call: Call, scenario: Scenario, prompter: Prompter, witness: Witness, speak: Speak
+    ) -> None:
+        self._world, self._call, self._scenario = world, call, scenario
+        self._prompter, self._witness, self._speak = prompter, witness, speak
+        self._part = _Part(acted_at=call.placed_at)
+
+    async def perform(self) -> str:
+        """Play every step; returns "", or why the rest was left out."""
+        for number, step in enumerate(self._scenario.steps, 1):
+            try:
+                await self._moment(step)
+                await self._act(step)
+            except (Missed, TimeoutError, LookupError) as error:
+                return f"step {number} ({step.act}): {error}"
+        return ""
+
+    async def until_over(self) -> None:
+        """Until the call has ended and the sockets are closed; who waits in vain hangs up."""
+        if self._part.speaking is not None:
+            await asyncio.wait({self._part.speaking})
+        try:
+            await self._call.until_reported(END_WITHIN_S)
+        except TimeoutError:
+            self._witness.note("caller", "gives up: the call does not end")
+            await self._call.hang_up()
+        with suppress(TimeoutError):  # the verdict will tell
+            await self._call.until(lambda: all(fin.fin_at is not None for fin in self._fins()), FIN_WITHIN_S)
+        self._witness.look()
+        self._witness.tell_fins(self._fins())
+
+    async def leave(self) -> None:
+        """Let nothing go on, whether the call was played to its end or the rehearsal was stopped."""
+        if self._part.speaking is not None:
+            self._part.speaking.cancel()
+        await self._call.shut_down()
+
+    # Moments
+
+    async def _moment(self, step: Step) -> None:
+        if step.into_own_words_ms is not None:
+            await self._until(self._part.line_began_at + step.into_own_words_ms / 1000)
+            return
+        if self._part.speaking is not None:
+            await self._part.speaking
+        if step.after_s is not None:
+            await asyncio.sleep(step.after_s)
+        elif step.while_bot_says is not None:
+            await self._while_bot_says(step.while_bot_says, step.after_ms / 1000)
+        elif step.act != "stays_silent_s":
+            await self._wait_for(self._bot_has_finished, "the bot said nothing, or did not finish")
+
+    async def _while_bot_says(self, text: str, after_s: float) -> None:
+        def sounding() -> Sound | None:
+            fresh = (sound for sound in self._fresh_sounds() if says(sound, text))
+            return next((sound for sound in fresh if sound.began_at <= time.monotonic()), None)
+
+        await self._wait_for(lambda: sounding() is not None, f"the bot did not say {text!r}")
+        sound = sounding()
+        assert sound is not None
+        await self._until(sound.began_at + after_s)
+        self._witness.look()
+        if sound.cut or time.monotonic() > sound.ends_at:
+            raise Missed(f"what the bot said was over before {after_s * 1000:.0f} ms of it had sounded: {text!r}")
+
+    def _fresh_sounds(self) -> list[Sound]:
+        """What can still be heard, or has begun, since the last act."""
+        return [
+            sound for sound in self._witness.hearing.sounds if sound.sounded and sound.ends_at > self._part.acted_at
+        ]
+
+    def _bot_has_finished(self) -> bool:
+        now = time.monotonic()
+        said = [sound for sound in self._witness.hearing.sounds if sound.sounded]
+        answered = any(sound.began_at > self._part.acted_at for sound in said)
+        quiet = all(sound.ends_at + BREATH_S <= now for sound in said)
+        sessions = self._world.sessions_of(self._call)
+        return answered and quiet and not (sessions and sessions[-1].active)
+
+    async def _wait_for(self, predicate: Callable[[], bool], otherwise: str) -> None:
+        def come_or_over() -> bool:
+            self._witness.look()
+            return predicate() or self._call.ended_at is not None
+
+        try:
+            await self._call.until(come_or_over, MOMENT_WITHIN_S)
+        except TimeoutError:
+            raise Missed(f"{otherwise} within {MOMENT_WITHIN_S:.0f} s") from None
+        if not predicate():
+            raise Missed(f"{otherwise} before the call ended")
+
+    async def _until(self, at: float) -> None:
+        await asyncio.sleep(max(0.0, at - time.monotonic()))
+
+    # Acts
+
+    async def _act(self, step: Step) -> None:
+        self._part.acted_at = time.monotonic()
+        await getattr(self, f"_{step.act}")(step)
+
+    async def _says(self, step: Step) -> None:
+        audio = self._speak(step.says or "", step.language or self._scenario.language)
+        self._prompter.caller_says(step)
+        self._witness.note("caller", step.says or "", spoken=True)
+        self._part.line_began_at = time.monotonic()
+        self._part.speaking = asyncio.get_running_loop().create_task(self._speak_line(step.says or "", audio))
+
+    async def _speak_line(self, text: str, audio: bytes) -> None:
+        place = len(self._part.lines)
+        self._part.lines.append(CallerLine(text, self._part.line_began_at))
+        spoken = await self._call.say(audio)
+        self._part.lines[place] = CallerLine(text, spoken.began_at)  # exactly; a frame's time later
+
+    async def _presses(self, step: Step) -> None:
+        self._witness.note("caller", f"presses {step.presses}")
+        self._call.dtmf(step.presses or "")
+
+    async def _stays_silent_s(self, step: Step) -> None:
+        self._witness.note("caller", f"is silent for {step.stays_silent_s:g} s")
+        await asyncio.sleep(step.stays_silent_s or 0)
+
+    async def _hangs_up(self, _step: Step) -> None:
+        self._end("caller", "hangs up")
+        await self._call.hang_up()
+
+    async def _line(self, step: Step) -> None:
+        self._end("line", f"fails: {step.line}")
+        self._call.drop(step.line or "")
+
+    async def _model(self, step: Step) -> None:
+        self._end("model", f"fails: {step.model}")
+        session = self._newest_session()
+        getattr(session, step.model or "")()
+
+    def _end(self, who: Literal["caller", "line", "model"], what: str) -> None:
+        self._witness.note(who, what)
+        self._part.ended_by.append(time.monotonic())
+
+    def _newest_session(self) -> ModelSession:
+        sessions = self._world.sessions_of(self._call)
+        if not sessions:
+            raise LookupError("the call has no session with the model")
+        return sessions[-1]
+
+    # What was seen
+
+    def _fins(self) -> list[Fin]:
+        twilio = [self._fin("Twilio's", s.peer.eof_at, s.peer.reset_at or s.peer.closed_at) for s in self._call.streams]
+        sessions = self._world.sessions_of(self._call)
+        return twilio + [self._fin("the model's", s.peer.eof_at, s.peer.reset_at or s.peer.closed_at) for s in sessions]
+
+    def _fin(self, socket: Literal["Twilio's", "the model's"], eof_at: float | None, lost_at: float | None) -> Fin:
+        """A FIN counts; where the stand-in itself cut the connection, its own cut does, for nothing can follow it."""
+        fin_at = eof_at or lost_at
+        causes = [at for at in self._part.ended_by if fin_at is None or at <= fin_at]
+        return Fin(socket, causes[-1] if causes else None, fin_at)
+
+    async def performance(self, missed: str) -> Performance:
+        """Everything that was seen."""
+        sessions, hearing = self._world.sessions_of(self._call), self._witness.hearing
+        reason = await self._world.kav.end_reason(self._call.sid) if self._world.owns_kav else None
+        return Performance(
+            call=self._call,
+            lines=tuple(self._part.lines),
+            sounds=tuple(sound for sound in hearing.sounds if sound.sounded),
+            late_bytes=hearing.late_bytes,
+            strange_bytes=hearing.strange_bytes,
+            unwritten=self._prompter.unwritten,
+            fins=tuple(self._fins()),
+            model_sessions=len(sessions),
+            end_reason=reason,
+            record_readable=self._world.owns_kav,
+            rules_broken=(
+                *map(_of_twilio, self._call.violations),
+                *(_of_model(violation) for session in sessions for violation in session.violations),
+            ),
+            missed=missed,
+        )
+
+
+def says(sound: Sound, text: str) -> bool:
+    """Whether a sound is (the beginning of) a text."""
+    return text == ANY or matches(bot_line(sound).text, text)
+
+
+def matches(said: str, wanted: str) -> bool:
+    """Whether somebody said `wanted`, or began to, where that ends with an ellipsis."""
+    return said.startswith(wanted[:-1]) if wanted.endswith("…") else said == wanted
+
+
+def _of_twilio(notice: Notice) -> str:
+    return f"Twilio {notice.code}: {notice.text}"
+
+
+def _of_model(violation: Violation) -> str:
+    return f"model {violation.rule}: {violation.message}"

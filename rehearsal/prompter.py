@@ -1,0 +1,117 @@
+"""What the model stand-in knows of a scenario: what the caller has just said, and what to answer."""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+from rehearsal import speech
+from rehearsal.model import CallTool, ModelSession, Reply, ReplyRequest, Say, WriteText
+from rehearsal.model.conversation import Item
+from rehearsal.model.script import Part
+from rehearsal.scenario import ModelReply, Scenario, Step
+
+Speak = Callable[[str, str], bytes]
+
+_ALPHABETS = {"\u0590": "he", "\u0600": "ar", "\u0400": "ru"}  # by the block in which a letter stands
+_OTHERWISE = {"he": "בסדר.", "ar": "حسنا.", "ru": "Хорошо.", "en": "All right."}
+"""Said where the scenario has no reply, so that the call goes on; it is a mistake of the scenario or of Kav."""
+
+
+class Voices:
+    """The voices of all scenarios: what stands in them with vowel points is pronounced by those."""
+
+    def __init__(self, scenarios: Iterable[Scenario] = ()) -> None:
+        self._lines = [line for scenario in scenarios for line in scenario.lines()]
+        self._pointed = {(text, language): pointed for text, language, pointed in self._lines if pointed}
+
+    def speak(self, text: str, language: str) -> bytes:
+        """`text` spoken, mu-law at 8 kHz. Raises `speech.SpeechError`."""
+        return speech.speak(text, language, self._pointed.get((text, language)))
+
+    def warm_up(self) -> None:
+        """Speak every line once, so that no call waits for its voice."""
+        for text, language, _pointed in self._lines:
+            self.speak(text, language)
+
+
+@dataclass(frozen=True)
+class BotLine:
+    """Something that the model said, with the place where its session keeps it."""
+
+    text: str
+    language: str
+    session: ModelSession
+    response_id: str
+    speak: Speak
+
+    @cached_property
+    def audio(self) -> bytes:
+        """The whole of it, mu-law."""
+        return self.speak(self.text, self.language)
+
+    @property
+    def item(self) -> Item | None:
+        """Its place in the conversation, deleted or not; None if the response never came so far."""
+        conversation = self.session.conversation
+        items = (*conversation.items, *conversation.deleted)
+        return next((item for item in items if item.response_id == self.response_id and item.has_audio), None)
+
+    @property
+    def remembered_ms(self) -> float:
+        """How much of its sound the model believes to have been heard."""
+        item = self.item
+        return item.audio_ms if item is not None and item not in self.session.conversation.deleted else 0.0
+
+
+class Prompter:
+    """The `Script` of one call: speaks the phrases that Kav asks for, and answers the caller as the scenario has it."""
+
+    def __init__(self, language: str, speak: Speak) -> None:
+        self.lines: list[BotLine] = []
+        """All that the model has said or been about to say, oldest first."""
+        self.unwritten = 0
+        """Replies that were asked for and that the scenario does not have."""
+        self._language, self._speak = language, speak
+        self._said = ""
+        self._replies: deque[ModelReply] = deque()
+
+    def caller_says(self, step: Step) -> None:
+        """The caller begins a line: its turn, when the model's ears have found its end, has these replies."""
+        self._said = step.says or ""
+        self._replies = deque(step.replies)
+
+    def heard(self, session: ModelSession) -> str:  # noqa: ARG002 - a call has one caller, whatever the session
+        """The caller's latest line; nothing for a second turn that a pause has made of it."""
+        said, self._said = self._said, ""
+        return said
+
+    def reply(self, request: ReplyRequest) -> Reply:
+        """The phrase that Kav quotes, else the next reply to the caller's line."""
+        if request.phrase is not None:
+            return Reply([self._say(request, request.phrase, alphabet(request.phrase))])
+        if not self._replies:
+            self.unwritten += 1
+            return Reply([self._say(request, _OTHERWISE.get(self._language, _OTHERWISE["en"]), self._language)])
+        written = self._replies.popleft()
+        return Reply([self._part(request, written)], first_after_s=written.after_s)
+
+    def _part(self, request: ReplyRequest, written: ModelReply) -> Part:
+        if written.say is not None:
+            return self._say(request, written.say, written.language or self._language)
+        if written.write is not None:
+            return WriteText(written.write)
+        return CallTool(written.tool or "", written.arguments)
+
+    def _say(self, request: ReplyRequest, text: str, language: str) -> Say:
+        session = request.session
+        response_id = session.active.id if session.active is not None else ""
+        self.lines.append(BotLine(text, language, session, response_id, self._speak))
+        return Say(text, language)
+
+
+def alphabet(text: str) -> str:
+    """The language that a text's first letter belongs to: Kav's own phrases come without saying."""
+    letter = next((letter for letter in text if letter.isalpha()), "a")
+    blocks = [first for first in _ALPHABETS if first <= letter < chr(ord(first) + 0x100)]
+    return _ALPHABETS[blocks[0]] if blocks else "en"

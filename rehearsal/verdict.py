@@ -1,0 +1,150 @@
+"""What must be true of a call that was played: one verdict for each promise. Pure."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import zip_longest
+
+from rehearsal.hearing import Sound
+from rehearsal.player import Performance, matches
+from rehearsal.scenario import Expect, Heard, Scenario
+from rehearsal.witness import Fin, bot_line
+
+MEMORY_MS = 100.0
+"""How much less than what was heard the model may remember, besides the network's round trip: timers are not exact."""
+INSTANT_MS = 20.0
+"""A line of which no more was heard than this may be forgotten altogether."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether something is as it must be, None where nobody could look.
+
+    `seen` is what was there instead; `figure` what was measured, and worth knowing also when all is well.
+    """
+
+    expected: str
+    ok: bool | None
+    seen: str = ""
+    figure: str = ""
+
+
+def judge(scenario: Scenario, performance: Performance) -> list[Verdict]:
+    """Every verdict on a performance, the scenario's own first."""
+    return [*_of_scenario(scenario.expect, performance), *_of_every_call(scenario, performance)]
+
+
+def _of_scenario(expect: Expect, seen: Performance) -> Iterator[Verdict]:
+    if expect.heard is not None:
+        yield from _heard(expect.heard, seen)
+    if expect.closed_within_s is not None:
+        yield _closed(expect.closed_within_s, seen.fins)
+    if expect.announced is not None:
+        yield _same("Twilio says", expect.announced, tuple(seen.call.said), matches)
+    if expect.end_reason is not None:
+        yield _end_reason(expect.end_reason, seen)
+    if expect.statuses is not None:
+        told = tuple(asked.form["CallStatus"] for asked in seen.call.statuses)
+        yield _same("Twilio reports", expect.statuses, told)
+    if expect.streams is not None:
+        yield _count("media stream", expect.streams, len(seen.call.streams))
+    if expect.model_sessions is not None:
+        yield _count("model session", expect.model_sessions, seen.model_sessions)
+
+
+def _end_reason(reason: str, seen: Performance) -> Verdict:
+    expected = f"the record says why it ended: {reason}"
+    if not seen.record_readable:
+        return Verdict(expected, None, "only the records of a Kav that the rehearsal starts can be read")
+    return Verdict(expected, seen.end_reason == reason, seen.end_reason or "no reason")
+
+
+def _heard(expected: tuple[Heard, ...], seen: Performance) -> Iterator[Verdict]:
+    """All of it, in order, and nothing besides."""
+    for heard, sound in zip_longest(expected, seen.sounds):
+        if heard is None:
+            yield Verdict("nothing more is heard", ok=False, seen=_as_told(sound))
+            continue
+        right = sound is not None and matches(bot_line(sound).text, heard.text) and sound.complete == bool(heard.whole)
+        told = _as_told(sound) if sound is not None else "nothing"
+        yield Verdict(f"the caller hears {_quoted(heard.text)} {'whole' if heard.whole else 'cut off'}", right, told)
+        if right and heard.silent_within_ms is not None:
+            yield _silence(heard.silent_within_ms, sound, seen)
+
+
+def _as_told(sound: Sound) -> str:
+    return f"{_quoted(bot_line(sound).text)} {'whole' if sound.complete else 'cut off'}"
+
+
+def _silence(within_ms: float, sound: Sound, seen: Performance) -> Verdict:
+    begun = [line.began_at for line in seen.lines if line.began_at <= sound.ends_at]
+    expected = f"silence within {within_ms:.0f} ms of the caller's first sound"
+    if not begun:
+        return Verdict(expected, ok=False, seen="the caller had said nothing")
+    after_ms = (sound.ends_at - begun[-1]) * 1000
+    return Verdict(expected, after_ms <= within_ms, f"{after_ms:.0f} ms", figure=f"{after_ms:.0f} ms")
+
+
+def _closed(within_s: float, fins: tuple[Fin, ...]) -> Verdict:
+    expected = f"every socket is closed within {within_s:g} s"
+    late = [why for fin in fins if (why := _lateness(within_s, fin))]
+    took = [(fin.fin_at - fin.caused_at) * 1000 for fin in fins if fin.fin_at and fin.caused_at]
+    if late or not fins:
+        return Verdict(expected, ok=False, seen="; ".join(late) or "there was no socket at all")
+    return Verdict(expected, ok=True, figure=f"{max(took):.0f} ms")
+
+
+def _lateness(within_s: float, fin: Fin) -> str:
+    if fin.fin_at is None:
+        return f"{fin.socket} was left open"
+    if fin.caused_at is None:
+        return f"{fin.socket} was closed before anybody had ended anything"
+    after_s = fin.fin_at - fin.caused_at
+    return f"{fin.socket} after {after_s:.2f} s" if after_s > within_s else ""
+
+
+def _of_every_call(scenario: Scenario, seen: Performance) -> Iterator[Verdict]:
+    """What holds for each call, whatever the scenario says."""
+    cleared = [sound for sound in seen.sounds if sound.cut == "cleared"]
+    for sound in cleared:
+        yield _memory(sound, MEMORY_MS + 2 * scenario.network_delay_ms)
+    if seen.call.clears:
+        expected = "after `clear`, not a byte of what it cleared"
+        yield Verdict(expected, not seen.late_bytes, f"{seen.late_bytes} bytes")
+    if seen.strange_bytes:
+        yield Verdict("all audio is the model's", ok=False, seen=f"{seen.strange_bytes} bytes are not")
+    if seen.unwritten:
+        yield Verdict("the scenario has every reply", ok=False, seen=f"{seen.unwritten} more were asked for")
+    if seen.missed:
+        yield Verdict("the scenario is played to its end", ok=False, seen=seen.missed)
+    open_sockets = sum(fin.fin_at is None for fin in seen.fins)
+    if open_sockets:
+        yield Verdict("no socket is left open", ok=False, seen=f"{open_sockets} of {len(seen.fins)}")
+    broken = seen.rules_broken
+    yield Verdict("no rule of Twilio's or of the model's is broken", not broken, "; ".join(broken))
+
+
+def _memory(sound: Sound, tolerance_ms: float) -> Verdict:
+    heard_ms, remembered_ms = sound.heard_ms(float("inf")), bot_line(sound).remembered_ms
+    lowest = 0.0 if heard_ms <= INSTANT_MS else heard_ms - tolerance_ms
+    figures = f"{remembered_ms / 1000:.2f} of {heard_ms / 1000:.2f} s"
+    right = lowest <= remembered_ms <= heard_ms
+    return Verdict("the model remembers what was heard, no more", right, figures, figure=figures)
+
+
+def _same(
+    who: str, expected: tuple[str, ...], seen: tuple[str, ...], same: Callable[[str, str], bool] = str.__eq__
+) -> Verdict:
+    right = len(expected) == len(seen) and all(map(same, seen, expected))
+    return Verdict(f"{who} {_all(expected)}", right, _all(seen))
+
+
+def _count(what: str, expected: int, seen: int) -> Verdict:
+    return Verdict(f"{expected} {what}{'' if expected == 1 else 's'}", seen == expected, str(seen))
+
+
+def _all(texts: tuple[str, ...]) -> str:
+    return ", ".join(map(_quoted, texts)) or "nothing"
+
+
+def _quoted(text: str) -> str:
+    return f"«{text}»"
