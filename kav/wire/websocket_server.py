@@ -10,7 +10,7 @@
 import logging
 from collections.abc import Callable, Iterable
 from functools import wraps
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import gevent
 from flask import Flask, Request, Response, request
@@ -83,6 +83,8 @@ def _serve(handler: Callable[..., None], args: tuple[Any, ...], kwargs: dict[str
 
 def _handshake(sock: Any) -> Response | None:  # noqa: ANN401 - a gevent socket, TLS or not
     """Answer the upgrade; return what to say instead if it is none. No extensions: deflate is CPU and bombs."""
+    if request.environ["SERVER_PROTOCOL"] == "HTTP/1.0":
+        return Response("A WebSocket begins with HTTP/1.1.\n", 400)  # RFC 6455, section 4.1
     headers = Headers((name, value) for name, value in request.headers.items())
     protocol = ServerProtocol(extensions=None)
     response = protocol.accept(Handshake(request.full_path, headers))
@@ -103,6 +105,8 @@ class _AlreadyAnswered(Response):
 class WebSocketHandler(WSGIHandler):
     """pywsgi's handler: hands out its socket, bounds the wait for headers, reads no request after an upgrade."""
 
+    header_timeout_s: ClassVar[float] = HEADER_TIMEOUT_S
+    keep_alive_s: ClassVar[float] = KEEP_ALIVE_S
     _timer: Any = None
 
     def handle(self) -> None:
@@ -117,9 +121,9 @@ class WebSocketHandler(WSGIHandler):
 
     def read_requestline(self) -> Any:  # noqa: ANN401 - pywsgi's signature
         """Wait for a request: long for its first byte, not long for the rest of its headers."""
-        self._start_timer(KEEP_ALIVE_S)
+        self._start_timer(self.keep_alive_s)
         self.rfile.peek(1)
-        self._start_timer(HEADER_TIMEOUT_S)
+        self._start_timer(self.header_timeout_s)
         return super().read_requestline()
 
     def get_environ(self) -> Any:  # noqa: ANN401 - pywsgi's signature
