@@ -18,6 +18,7 @@ from rehearsal.prompter import Prompter, Speak
 from rehearsal.scenario import ANY, Scenario, Step
 from rehearsal.twilio import Call, CallScript, Line
 from rehearsal.twilio.observed import Notice
+from rehearsal.websocket import Peer
 from rehearsal.witness import CallerLine, Fin, Happening, Witness, bot_line
 from rehearsal.world import World
 
@@ -72,9 +73,8 @@ async def play(world: World, scenario: Scenario, tell: Tell, speak: Speak) -> Pe
     prompter = Prompter(scenario.language, speak)
     line = CallScript(line=Line(delay_s=scenario.network_delay_ms / 1000))
     call = await world.call(prompter, line, from_=scenario.from_, to=scenario.to)
-    witness = Witness(call, Hearing(prompter.lines), lambda: world.sessions_of(call), tell)
-    player = Player(world, call, scenario, prompter, witness, speak)
-    watching = asyncio.get_running_loop().create_task(witness.watch())
+    player = Player(world, call, scenario, prompter, speak, tell)
+    watching = asyncio.get_running_loop().create_task(player.watch())
     try:
         missed = await player.perform()
         await player.until_over()
@@ -88,11 +88,16 @@ class Player:
     """Plays one scenario's steps."""
 
     def __init__(
-        self, world: World, call: Call, scenario: Scenario, prompter: Prompter, witness: Witness, speak: Speak
+        self, world: World, call: Call, scenario: Scenario, prompter: Prompter, speak: Speak, tell: Tell
     ) -> None:
         self._world, self._call, self._scenario = world, call, scenario
-        self._prompter, self._witness, self._speak = prompter, witness, speak
+        self._prompter, self._speak = prompter, speak
         self._part = _Part(acted_at=call.placed_at)
+        self._witness = Witness(call, Hearing(prompter.lines), self.fins, tell)
+
+    async def watch(self) -> None:
+        """Tell what happens, until cancelled."""
+        await self._witness.watch()
 
     async def perform(self) -> str:
         """Play every step; returns "", or why the rest was left out."""
@@ -114,9 +119,8 @@ class Player:
             self._witness.note("caller", "gives up: the call does not end")
             await self._call.hang_up()
         with suppress(TimeoutError):  # the verdict will tell
-            await self._call.until(lambda: all(fin.fin_at is not None for fin in self._fins()), FIN_WITHIN_S)
+            await self._call.until(lambda: all(fin.fin_at is not None for fin in self.fins()), FIN_WITHIN_S)
         self._witness.look()
-        self._witness.tell_fins(self._fins())
 
     async def leave(self) -> None:
         """Let nothing go on, whether the call was played to its end or the rehearsal was stopped."""
@@ -233,16 +237,16 @@ class Player:
 
     # What was seen
 
-    def _fins(self) -> list[Fin]:
-        twilio = [self._fin("Twilio's", s.peer.eof_at, s.peer.reset_at or s.peer.closed_at) for s in self._call.streams]
-        sessions = self._world.sessions_of(self._call)
-        return twilio + [self._fin("the model's", s.peer.eof_at, s.peer.reset_at or s.peer.closed_at) for s in sessions]
+    def fins(self) -> list[Fin]:
+        """Every socket of the call: how it ended, if it did."""
+        twilio = [self._fin("Twilio's", stream.peer) for stream in self._call.streams]
+        return twilio + [self._fin("the model's", session.peer) for session in self._world.sessions_of(self._call)]
 
-    def _fin(self, socket: Literal["Twilio's", "the model's"], eof_at: float | None, lost_at: float | None) -> Fin:
-        """A FIN counts; where the stand-in itself cut the connection, its own cut does, for nothing can follow it."""
-        fin_at = eof_at or lost_at
+    def _fin(self, socket: Literal["Twilio's", "the model's"], peer: Peer) -> Fin:
+        """A FIN counts; where the stand-in itself cut the connection its own cut does, for nothing can follow it."""
+        fin_at = peer.eof_at or peer.reset_at or peer.closed_at
         causes = [at for at in self._part.ended_by if fin_at is None or at <= fin_at]
-        return Fin(socket, causes[-1] if causes else None, fin_at)
+        return Fin(socket, peer.opened_at or 0.0, causes[-1] if causes else None, fin_at)
 
     async def performance(self, missed: str) -> Performance:
         """Everything that was seen."""
@@ -255,7 +259,7 @@ class Player:
             late_bytes=hearing.late_bytes,
             strange_bytes=hearing.strange_bytes,
             unwritten=self._prompter.unwritten,
-            fins=tuple(self._fins()),
+            fins=tuple(self.fins()),
             model_sessions=len(sessions),
             end_reason=reason,
             record_readable=self._world.owns_kav,

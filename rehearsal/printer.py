@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from textwrap import wrap
 from typing import TextIO
 
 from rehearsal.scenario import Scenario
@@ -33,8 +34,8 @@ class Printer:
         """The title."""
         rule = "─" * max(3, WIDTH - len(scenario.title) - 4)
         self._print(f"{self._dim('──')} {self._in(scenario.title, _BOLD)} {self._dim(rule)}")
-        if scenario.tells:
-            self._print(f"   {self._dim(scenario.tells.strip())}")
+        for line in wrap(scenario.tells, WIDTH - 3):
+            self._print(f"   {self._dim(line)}")
         self._print()
 
     def tell(self, happening: Happening) -> None:

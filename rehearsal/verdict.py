@@ -87,7 +87,7 @@ def _silence(within_ms: float, sound: Sound, seen: Performance) -> Verdict:
 def _closed(within_s: float, fins: tuple[Fin, ...]) -> Verdict:
     expected = f"every socket is closed within {within_s:g} s"
     late = [why for fin in fins if (why := _lateness(within_s, fin))]
-    took = [(fin.fin_at - fin.caused_at) * 1000 for fin in fins if fin.fin_at and fin.caused_at]
+    took = [fin.took_ms for fin in fins if fin.took_ms is not None]
     if late or not fins:
         return Verdict(expected, ok=False, seen="; ".join(late) or "there was no socket at all")
     return Verdict(expected, ok=True, figure=f"{max(took):.0f} ms")
@@ -96,10 +96,9 @@ def _closed(within_s: float, fins: tuple[Fin, ...]) -> Verdict:
 def _lateness(within_s: float, fin: Fin) -> str:
     if fin.fin_at is None:
         return f"{fin.socket} was left open"
-    if fin.caused_at is None:
+    if fin.took_ms is None:
         return f"{fin.socket} was closed before anybody had ended anything"
-    after_s = fin.fin_at - fin.caused_at
-    return f"{fin.socket} after {after_s:.2f} s" if after_s > within_s else ""
+    return f"{fin.socket} after {fin.took_ms:.0f} ms" if fin.took_ms > within_s * 1000 else ""
 
 
 def _of_every_call(scenario: Scenario, seen: Performance) -> Iterator[Verdict]:

@@ -2,13 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 from rehearsal.audio import SAMPLE_RATE
 from rehearsal.hearing import Hearing, Sound
-from rehearsal.model import ModelSession
 from rehearsal.prompter import BotLine
 from rehearsal.twilio import Call
 from rehearsal.twilio.stream import MediaStream
@@ -40,8 +39,14 @@ class Fin:
     """A socket's end as its stand-in saw it: when the act came that ended it, and when Kav's FIN, if one came."""
 
     socket: Literal["Twilio's", "the model's"]
+    opened_at: float
     caused_at: float | None
     fin_at: float | None
+
+    @property
+    def took_ms(self) -> float | None:
+        """From the act to the FIN."""
+        return None if self.fin_at is None or self.caused_at is None else (self.fin_at - self.caused_at) * 1000
 
 
 def bot_line(sound: Sound) -> BotLine:
@@ -57,11 +62,12 @@ class Witness:
         self,
         call: Call,
         hearing: Hearing,
-        sessions: Callable[[], list[ModelSession]],
+        fins: Callable[[], list[Fin]],
         tell: Callable[[Happening], None],
     ) -> None:
         self.hearing = hearing
-        self._call, self._sessions, self._tell = call, sessions, tell
+        self._call, self._tell = call, tell
+        self._fins = fins
         self._seen: dict[str, int] = {}
         self._over: set[str] = set()
         self._told: set[tuple[str, object]] = set()
@@ -89,6 +95,9 @@ class Witness:
         for number, text in enumerate(self._call.said):
             if self._first("announcement", number):
                 self.note("twilio", text, spoken=True)
+        self._tell_fins(self._fins())
+        if self._call.ended_at is not None and self._first("end", ""):
+            self.note("line", f"the call is over: {self._call.status}", self._call.ended_at)
 
     def _first(self, what: str, which: object) -> bool:
         """Whether this is told for the first time."""
@@ -125,8 +134,11 @@ class Witness:
         heard_s = sound.heard_ms(time.monotonic()) / 1000
         self.note("note", f"{what}: {heard_s:.2f} of {whole_s:.2f} s were heard", sound.ends_at)
 
-    def tell_fins(self, fins: Iterable[Fin]) -> None:
-        """Tell how soon the sockets were closed."""
-        took = [(fin.fin_at - fin.caused_at) * 1000 for fin in fins if fin.fin_at and fin.caused_at]
-        if took:
-            self.note("note", f"sockets closed within {max(took):.0f} ms; status {self._call.status}")
+    def _tell_fins(self, fins: list[Fin]) -> None:
+        """Tell how soon the sockets were closed, once all are that were open when somebody ended something."""
+        for cause in sorted({fin.caused_at for fin in fins if fin.caused_at is not None}):
+            ended = [fin for fin in fins if fin.opened_at < cause and (fin.fin_at is None or fin.fin_at >= cause)]
+            took = [fin.took_ms for fin in ended if fin.took_ms is not None]
+            if len(took) == len(ended) and self._first("closed", cause):
+                last = max(fin.fin_at for fin in ended if fin.fin_at is not None)
+                self.note("note", f"sockets closed within {max(took):.0f} ms", last)

@@ -1,0 +1,102 @@
+"""`make run`: with a key Kav itself; without one a rehearsal that anybody can watch, with Kav staying up after it."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Coroutine, Mapping
+from pathlib import Path
+from typing import Any
+
+from dotenv import dotenv_values
+
+ROOT = Path(__file__).parent.parent
+DEFAULT_PORT = 8080
+_WELCOME = """\
+There is no OPENAI_API_KEY, so this is a rehearsal: stand-ins play the telephone network and the model, with real
+speech over real sockets. Kav between them is the real one. Nothing leaves this machine, nothing is billed.
+"""
+_STAYS = """\
+Kav stays up at {url} for this machine only (KAV_REHEARSAL); its records go when it goes.
+
+  more calls   make rehearse        every scenario, one after another
+  real calls   put OPENAI_API_KEY, TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN, PUBLIC_BASE_URL into .env
+               (see .env.example), then `make run` again; the README shows the rest
+  stop         Ctrl-C
+"""
+
+
+def main() -> int:
+    """Become Kav if there is a key; else rehearse until somebody stops it. Returns the exit status."""
+    if has_key(os.environ, Path(".env")):
+        os.execv(sys.executable, [sys.executable, str(ROOT / "app.py")])
+    from rehearsal.kav import KavDied  # what a rehearsal needs is not installed where real calls are served
+
+    try:
+        port = chosen_port(os.environ.get("PORT", ""))
+        return asyncio.run(_until_stopped(_rehearse(port)))
+    except (KavDied, OSError, ValueError) as error:
+        print(f"Kav did not come up: {error}", file=sys.stderr)
+        return 1
+
+
+def has_key(environment: Mapping[str, str], env_file: Path) -> bool:
+    """Whether real calls can be served: the environment counts first, as it does for Kav's settings."""
+    name = "OPENAI_API_KEY"
+    return bool(environment.get(name, dotenv_values(env_file).get(name) or ""))
+
+
+def chosen_port(wanted: str) -> int:
+    """The port to listen on: the wanted one, or a free one if somebody listens there. Raises ValueError."""
+    if wanted and not (wanted.isdecimal() and int(wanted) <= 65535):
+        raise ValueError(f"PORT is {wanted!r}: say a number from 0 to 65535")
+    port = int(wanted or DEFAULT_PORT)
+    try:
+        return _bound(port)
+    except OSError as error:
+        free = _bound(0)
+        print(f"Port {port} cannot be had ({error.strerror}); Kav takes {free}. Say PORT=... for another.\n")
+        return free
+
+
+def _bound(port: int) -> int:
+    with socket.create_server(("127.0.0.1", port)) as server:
+        number: int = server.getsockname()[1]
+        return number
+
+
+async def _until_stopped(work: Coroutine[Any, Any, int]) -> int:
+    """Run it until it ends or a signal ends it, which is no failure."""
+    task = asyncio.get_running_loop().create_task(work)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        print("\nStopped.")
+        return 0
+
+
+async def _rehearse(port: int) -> int:
+    """One call to watch, then stay up. Returns the exit status if Kav ends by itself."""
+    from rehearsal.__main__ import KAV_SETTINGS, RECORDINGS, rehearse
+    from rehearsal.printer import to_terminal
+    from rehearsal.prompter import Voices
+    from rehearsal.scenario import FOLDER, load
+    from rehearsal.world import World
+
+    print(_WELCOME, flush=True)
+    scenario = load(FOLDER / "first_call.yaml")
+    voices = Voices([scenario])
+    await asyncio.to_thread(voices.warm_up)
+    async with World(KAV_SETTINGS, speak=voices.speak, signed=False, port=port) as world:
+        await rehearse(world, scenario, voices, to_terminal(dict(os.environ)), RECORDINGS / "first_call.wav")
+        print(_STAYS.format(url=world.kav.url), flush=True)
+        status = await world.kav.process.wait()
+        print(f"Kav ended by itself with {status}:\n{world.kav.log()}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
