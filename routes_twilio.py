@@ -99,11 +99,11 @@ class Desk:
         entry = stream_registry.get(request.form.get("CallSid", ""))
         if entry is None:
             return hang_up()
-        entry["after_stream_at"] = time.monotonic()
         repeated = request.headers.get("I-Twilio-Idempotency-Token", "")
         if not repeated or repeated != entry["after_stream_key"]:
             entry["after_stream_key"] = repeated
             self._decide_after_stream(entry, request.form.get("CallStatus", ""))
+        entry["after_stream_at"] = time.monotonic()  # after what it decided: the answer says how the call goes on
         if not entry["ended"]:
             self._media.prewarm(entry)
             return _twiml(self._stream(VoiceResponse(), entry))

@@ -57,18 +57,18 @@ def due(facts: Facts, patience: Patience, now: float) -> list[Chore]:
 
 
 def _due(facts: Facts, patience: Patience, now: float) -> Iterator[Chore]:
-    if facts.prewarmed and now - facts.created_at >= patience.prewarm_unclaimed_s:
+    asked_at = facts.after_stream_at or facts.created_at  # when Twilio was last told to open a stream
+    if facts.prewarmed and now - asked_at >= patience.prewarm_unclaimed_s:
         yield Chore.CLOSE_PREWARM
     if facts.ended_at is None:
-        yield from _due_before_the_end(facts, patience, now)
+        yield from _due_before_the_end(facts, asked_at, patience, now)
     elif not facts.streaming:
         yield from _due_after_the_end(facts, facts.ended_at, patience, now)
 
 
-def _due_before_the_end(facts: Facts, patience: Patience, now: float) -> Iterator[Chore]:
+def _due_before_the_end(facts: Facts, asked_at: float, patience: Patience, now: float) -> Iterator[Chore]:
     if facts.streaming:
         return
-    asked_at = facts.after_stream_at or facts.created_at
     if facts.stream_lost_at is not None and facts.stream_lost_at > asked_at:
         if now - facts.stream_lost_at >= patience.hangup_fallback_s:
             yield Chore.END_LOST

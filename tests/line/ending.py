@@ -81,7 +81,7 @@ class Record:
 
 
 async def record(world: World, call_sid: str, done: Callable[[Record], bool], timeout_s: float = WAIT_S) -> Record:
-    """Wait until `done(record)`; the database is another process's, so there is nothing to await. Raises TimeoutError."""
+    """Wait until `done(record)`; the database is another process's, so nothing can be awaited. Raises TimeoutError."""
     deadline = time.monotonic() + timeout_s
     while not done(found := read(world, call_sid)):
         if time.monotonic() > deadline:

@@ -1,0 +1,103 @@
+"""A media socket that is lost without the call having ended: closed all the same, then one fresh stream, then words."""
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from realtime_prompt_builder import load_phrases
+from rehearsal.twilio import CallScript, Line
+from rehearsal.world import World
+from tests.line.asking import about, ask
+from tests.line.ending import fin, read, talking
+
+RESUMED, APOLOGY = (load_phrases().text(phrase, "he") for phrase in ("resumed", "apology"))
+NEVER_OPENS = CallScript(line=Line(signature="forged"))
+
+
+@pytest.fixture(scope="module")
+async def world() -> AsyncIterator[World]:
+    """Twilio's patience is a second; what the caller hears from `<Say>` lasts five."""
+    settings = {"HANGUP_FALLBACK_S": "1", "MEDIA_SILENCE_S": "2", "PREWARM_UNCLAIMED_S": "3", "DRAIN_SECONDS": "0"}
+    async with World(settings) as world:
+        yield world
+        assert world.model.violations == []
+
+
+def hang_ups(world: World, call_sid: str) -> int:
+    return sum(call_sid in request.path and request.method == "POST" for request in world.twilio.rest.requests)
+
+
+async def test_a_lost_socket_gives_one_fresh_stream_that_says_so_and_then_an_apology(world: World) -> None:
+    await asyncio.gather(*(_lose_twice(world, kind) for kind in ("no_stop", "fin", "reset")))
+
+
+async def _lose_twice(world: World, kind: str) -> None:
+    talk = await talking(world)
+    since = time.monotonic()
+    talk.call.drop(kind)
+    await fin(talk.session.peer, since)
+    await talk.call.until_streaming(streams=2)
+    second = await world.session_of(talk.call, 2)
+    await second.wait_for("response.done")
+    assert [RESUMED in item.text for item in second.conversation.items if item.role == "system"] == [True]
+    assert talk.call.said == []
+
+    since = time.monotonic()
+    talk.call.drop(kind)
+    await fin(second.peer, since)
+    await talk.call.until_reported()
+    assert talk.call.said == [APOLOGY]
+    found = await talk.record()
+    assert (found.call["end_reason"], found.reasons) == ("socket_lost", ["socket_lost"] * 2)
+    assert (len(talk.call.streams), len(world.sessions_of(talk.call)), talk.finalisations()) == (2, 2, 2)
+    assert hang_ups(world, talk.call.sid) == 0, "Twilio asked what comes after: the apology is not cut short"
+
+
+async def test_twilio_may_know_of_the_loss_first_and_take_its_time_with_the_fresh_stream(world: World) -> None:
+    talk = await talking(world, line=CallScript(line=Line(connect_after_s=1.6)))
+    since = time.monotonic()
+    talk.call.drop("vanish")
+    talk.call.stream.over.set()  # Twilio's own end has given it up; on Kav's nothing has happened
+    await talk.closed(since, twilio=False)
+    await talk.call.until_streaming(streams=2)
+    await (await world.session_of(talk.call, 2)).wait_for("response.done")
+    await talk.call.hang_up()
+    assert len(world.sessions_of(talk.call)) == 2, "the model that was opened for the fresh stream served it"
+    assert (await talk.record()).call["end_reason"] in ("caller_hung_up", "call_status_completed")
+
+
+async def test_a_repeated_question_gets_the_same_answer(world: World) -> None:
+    call = await world.call(line=CallScript(line=Line(connect_after_s=30)))
+    await call.until(lambda: call.verbs == ["Connect"])
+    form = about(call.sid, "in-progress")
+    first = await ask(world, "/twilio/after-stream", form, repeated="once")
+    again = await ask(world, "/twilio/after-stream", form, repeated="once")
+    other = await ask(world, "/twilio/after-stream", form, repeated="twice")
+    third = await ask(world, "/twilio/after-stream", form, repeated="twice")
+    assert re.search('name="token" value="[^"]+"', first.body)
+    assert first == again
+    assert APOLOGY in other.body
+    assert other == third
+    await call.hang_up()
+
+
+async def test_a_stream_that_never_opens_gets_a_second_try_and_then_an_apology(world: World) -> None:
+    call = await world.call(line=NEVER_OPENS)
+    session = await world.session_of(call)
+    await call.until(lambda: call.said == [APOLOGY])
+    await fin(session.peer, time.monotonic())
+    assert [error.code for error in call.errors] == [31920, 31920]
+    assert len(world.sessions_of(call)) == 1, "the model that was prewarmed served both tries, and nobody paid for more"
+    await call.until_reported()
+    assert read(world, call.sid).streams == []
+
+
+async def test_what_comes_after_an_unknown_call_is_its_end(world: World) -> None:
+    sids = ("CA" + "f" * 32, "", "x" * 10_000, "CA\x00\ud7ff")
+    answers = await asyncio.gather(*(ask(world, "/twilio/after-stream", about(sid, "in-progress")) for sid in sids))
+    for answer in answers:
+        assert (answer.status, "<Hangup" in answer.body, "<Connect" in answer.body) == (200, True, False)
+    assert (await world.kav.health())["entries"] == sum(read(world, c.sid).call != {} for c in world.twilio.calls)
