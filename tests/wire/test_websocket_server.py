@@ -11,10 +11,11 @@ import pytest
 from flask import Flask, Request, Response
 from gevent import socket as gevent_socket
 from gevent.pywsgi import WSGIServer
+from websockets.protocol import Side
 
 from kav.wire.websocket import WebSocket
 from kav.wire.websocket_server import AdmittingSock, WebSocketHandler
-from tests.wire.peers import WAIT_S, Peer, Side
+from tests.wire.peers import WAIT_S, Peer
 
 KEY = base64.b64encode(b"a key of 16 byte").decode()
 UPGRADE = {
@@ -42,7 +43,7 @@ def address() -> Iterator[tuple[str, int]]:
     def admit(upgrade: Request) -> Response | None:
         return Response("full\n", 503) if upgrade.headers.get("X-Full") else None
 
-    @AdmittingSock(app, admit).route("/echo")  # type: ignore[untyped-decorator]  # flask-sock ships no types
+    @AdmittingSock(app, admit).route("/echo")
     def _echo(ws: WebSocket) -> None:
         while (message := ws.receive()) != b"crash":
             ws.send(message)
@@ -50,6 +51,7 @@ def address() -> Iterator[tuple[str, int]]:
 
     server = WSGIServer(("127.0.0.1", 0), app, log=None, error_log=None, handler_class=ImpatientHandler)
     server.start()
+    assert server.server_port is not None
     yield "127.0.0.1", server.server_port
     server.stop(timeout=1)
 
