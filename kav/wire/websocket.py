@@ -1,7 +1,7 @@
 """One WebSocket on a gevent socket: read by one greenlet, written by whoever has something to say, closed for good.
 
-The protocol itself (frames, masks, limits, close codes) is the Sans-I/O half of the `websockets` package; in here are
-the socket's habits that a phone line needs:
+The protocol itself (fragments, limits, pings, close codes) is the Sans-I/O half of the `websockets` package; whole text
+messages pass it by (`kav.wire.frames`). In here are the socket's habits that a phone line needs:
 
 - reading happens in the calling greenlet: no reader thread, and TCP's own back-pressure;
 - one writer at a time: whoever finds the socket idle writes until the outbox is empty, all others only enqueue, so
@@ -20,9 +20,10 @@ import gevent
 from gevent import monkey
 from gevent.event import Event
 from gevent.socket import cancel_wait
-from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN, Protocol, Side
+
+from kav.wire.frames import FrameReader, text_frame
 
 RECEIVE_BYTES: Final = 65536
 
@@ -56,14 +57,17 @@ class WebSocket:
     def __init__(self, sock: socket.socket, side: Side, *, max_message_bytes: int | None) -> None:
         self._sock = sock
         self._protocol = Protocol(side, state=OPEN, max_size=max_message_bytes)
+        self._masks = side is Side.CLIENT
+        self._reader = FrameReader(masked=not self._masks, max_message_bytes=max_message_bytes)
         self._received: deque[bytes] = deque()
         self._fragments: list[bytes] = []
+        self._binary = False
         self._outbox: deque[tuple[bytes, int | None]] = deque()
         self._outbox_bytes = 0
         self._overflowed = False
         self._writing_since: float | None = None
         self._writer_idle = Event()
-        self._writer_idle.set()
+        """Set by a writer that finds the socket closing."""
         self._lost: str | None = None
         self._end_of_file = False
         self._closing = False
@@ -105,26 +109,29 @@ class WebSocket:
 
     def _feed(self, data: bytes) -> None:
         protocol = self._protocol
-        if data:
-            protocol.receive_data(data)
-        else:
+        for is_text, piece in self._reader.feed(data):
+            if not is_text:
+                protocol.receive_data(piece)
+                self._take_unusual()
+            elif protocol.state is OPEN:
+                self._received.append(piece)
+        if not data:
             protocol.receive_eof()
-        for frame in protocol.events_received():
-            self._take(cast("Frame", frame))  # the handshake is done: no requests or responses any more
         if protocol.state is not OPEN and self._lost is None:
             why = protocol.close_rcvd or protocol.parser_exc or protocol.close_sent
             self._lost = f"closed: {why}" if data else "connection lost: end of file"
         if protocol.writes and not self._closing and self._lost is None and self._writing_since is None:
             self._flush()  # a pong
 
-    def _take(self, frame: Frame) -> None:
-        opcode = frame.opcode
-        if opcode is Opcode.TEXT and frame.fin:
-            self._received.append(bytes(frame.data))
-        elif opcode is Opcode.BINARY and frame.fin:
-            self._received.append(b"")
-        elif opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
-            self._fragments.append(bytes(frame.data))
+    def _take_unusual(self) -> None:
+        """Take what the protocol made of a frame: a binary message, or a fragment of one that is not."""
+        for event in self._protocol.events_received():
+            frame = cast("Frame", event)  # the handshake is done: no requests or responses any more
+            if frame.opcode in (Opcode.TEXT, Opcode.BINARY):
+                self._binary = frame.opcode is Opcode.BINARY
+            elif frame.opcode is not Opcode.CONT:
+                continue
+            self._fragments.append(b"" if self._binary else bytes(frame.data))
             if frame.fin:
                 self._received.append(b"".join(self._fragments))
                 self._fragments.clear()
@@ -157,24 +164,36 @@ class WebSocket:
 
     def _flush(self) -> None:
         """Write until nothing is left to write."""
-        protocol = self._protocol
-        self._writing_since = time.monotonic()
-        self._writer_idle.clear()
         try:
-            while not self._closing and (self._outbox or protocol.writes):
-                if self._outbox:
-                    message, _ = self._outbox.popleft()
-                    self._outbox_bytes -= len(message)
-                    protocol.send_text(message)
+            while not self._closing and (self._outbox or self._protocol.writes):
                 self._writing_since = time.monotonic()
-                self._sock.sendall(b"".join(protocol.data_to_send()))
-        except (OSError, ValueError, ConnectionClosed) as error:
+                self._write(self._next())
+        except (OSError, ValueError) as error:
             self._lost = self._lost or f"connection lost: {error}"
             self._outbox.clear()
             self._wake_reader()
         finally:
             self._writing_since = None
-            self._writer_idle.set()
+            if self._closing:
+                self._writer_idle.set()
+
+    def _next(self) -> bytes:
+        """Return what is to be written next: what the protocol has to say (a pong), and one message."""
+        protocol = self._protocol
+        said = b"".join(protocol.data_to_send()) if protocol.writes else b""
+        if protocol.state is not OPEN:
+            self._outbox.clear()  # nothing may follow a close frame
+        if not self._outbox:
+            return said
+        message, _ = self._outbox.popleft()
+        self._outbox_bytes -= len(message)
+        return said + text_frame(message, masked=self._masks)
+
+    def _write(self, data: bytes) -> None:
+        """Write all of `data`; gevent's `sendall` asks the kernel for its buffer's size each time, `send` does not."""
+        sent = self._sock.send(data)
+        if sent < len(data):
+            self._sock.sendall(data[sent:])
 
     # Closing
 
@@ -209,7 +228,8 @@ class WebSocket:
         how = socket.SHUT_RDWR  # a peer that does not read: only this wakes a writer that is stuck
         try:
             with gevent.Timeout(CLOSE_WRITE_S, cast("Any", False)):
-                self._writer_idle.wait()
+                if self._writing_since is not None:
+                    self._writer_idle.wait()
                 if self._protocol.state is OPEN:
                     self._protocol.send_close(code)
                 self._sock.sendall(b"".join(self._protocol.data_to_send()))
