@@ -35,6 +35,9 @@ class Loop:
         self._timers: list[tuple[float, int, Timer]] = []
         self._count = 0
 
+    def close(self) -> None:
+        self._epoll.close()
+
     def watch(self, fd: int, handler: Callable[[int], None]) -> None:
         """Call `handler(epoll events)` whenever `fd` is readable."""
         self._handlers[fd] = handler

@@ -28,7 +28,7 @@ class World:
         """Calls in which the bot's audio has arrived, the oldest first."""
         self.delay_s = 0.0
         """One-way delay between Twilio and Kav, of calls placed from now on."""
-        self._placed = 0
+        self._callers: list[Caller] = []
         self._wanted = 0
         self._pending = 0
 
@@ -63,12 +63,20 @@ class World:
         if caller in self.talking:
             self.talking.remove(caller)
 
+    def close(self) -> None:
+        """Free every descriptor."""
+        self.model.close()
+        for caller in self._callers:
+            if caller.media is not None:
+                caller.media.connection.close()
+        self.loop.close()
+
     def _place_next(self) -> None:
         while self._wanted and self._pending < AT_ONCE:
             self._wanted -= 1
             self._pending += 1
-            self._placed += 1
-            caller = Caller(self.loop, self.kav.port, self._placed, self.measure, self._talks)
+            caller = Caller(self.loop, self.kav.port, len(self._callers) + 1, self.measure, self._talks)
+            self._callers.append(caller)
             caller.delay_s = self.delay_s
 
     def _talks(self, caller: Caller) -> None:
@@ -86,7 +94,8 @@ def world(*, tls: bool = False) -> Iterator[World]:
         ca_file, context = certificate.make(folder) if tls else (None, None)
         model = ModelServer(loop, measure, FRAME_TAIL, context)
         with KavProcess(model.port, ca_file) as kav:
-            yield World(loop, model, kav, measure)
-        model.close()
+            a_world = World(loop, model, kav, measure)
+            yield a_world
+            a_world.close()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
