@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from rehearsal.kav import KavDied
 from rehearsal.player import play
@@ -100,7 +101,7 @@ def _world(asked: argparse.Namespace, voices: Voices) -> World:
         auth_token=os.environ.get("TWILIO_AUTH_TOKEN", ""),
         account_sid=os.environ.get("TWILIO_ACCOUNT_SID", ACCOUNT_SID),
     )
-    print(f"The model is rehearsed at {_model_url(asked.model_port)}: start Kav with that OPENAI_REALTIME_URL.\n")
+    print(f"The Kav at {asked.kav} must run with OPENAI_REALTIME_URL={_model_url(asked.model_port)}\n")
     return World(speak=voices.speak, elsewhere=elsewhere, model_port=asked.model_port)
 
 
@@ -115,7 +116,11 @@ async def _rehearse(asked: argparse.Namespace, scenarios: Sequence[tuple[Path, S
             return await rehearse(world, scenario, voices, printer, asked.wav / f"{path.stem}.wav")
 
     async with _world(asked, voices) as world:
+        if asked.kav is not None:
+            await _check_served(asked.kav)
         played = await asyncio.gather(*(one(path, scenario) for path, scenario in scenarios))
+        if not world.model.sessions:
+            print(f"Kav opened no session here: was it started with OPENAI_REALTIME_URL={world.model.url} ?")
     failed = [
         scenario
         for (_, scenario), verdicts in zip(scenarios, played, strict=True)
@@ -123,6 +128,16 @@ async def _rehearse(asked: argparse.Namespace, scenarios: Sequence[tuple[Path, S
     ]
     _sum_up(len(scenarios), failed)
     return 1 if failed else 0
+
+
+async def _check_served(kav: str) -> None:
+    """Raises OSError when nobody listens there."""
+    parts = urlsplit(kav)
+    try:
+        _reader, writer = await asyncio.open_connection(parts.hostname, parts.port or 80)
+    except OSError as error:
+        raise OSError(f"no Kav listens at {kav}; start it, or leave --kav out to have one started") from error
+    writer.close()
 
 
 async def rehearse(
