@@ -58,6 +58,12 @@ class BotLine:
         return next((item for item in items if item.response_id == self.response_id and item.has_audio), None)
 
     @property
+    def is_shortened(self) -> bool:
+        """Whether the model was told that less than all was heard."""
+        item = self.item
+        return item is not None and (item.truncated_at is not None or item in self.session.conversation.deleted)
+
+    @property
     def remembered_ms(self) -> float:
         """How much of its sound the model believes to have been heard."""
         item = self.item

@@ -103,9 +103,9 @@ def _lateness(within_s: float, fin: Fin) -> str:
 
 def _of_every_call(scenario: Scenario, seen: Performance) -> Iterator[Verdict]:
     """What holds for each call, whatever the scenario says."""
-    cleared = [sound for sound in seen.sounds if sound.cut == "cleared"]
-    for sound in cleared:
-        yield _memory(sound, MEMORY_MS + 2 * scenario.network_delay_ms)
+    for sound in seen.sounds:
+        if sound.cut == "cleared" or (not sound.cut and bot_line(sound).is_shortened):
+            yield _memory(sound, MEMORY_MS + 2 * scenario.network_delay_ms)
     if seen.call.clears:
         expected = "after `clear`, not a byte of what it cleared"
         yield Verdict(expected, not seen.late_bytes, f"{seen.late_bytes} bytes")
