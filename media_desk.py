@@ -61,6 +61,8 @@ class MediaDesk:
             max_call_s=self._settings.MAX_CALL_S,
             reply_timeout_s=self._settings.MODEL_REPLY_TIMEOUT_S,
             opening="resumed" if entry["fresh_streams"] else "greeting",
+            silence_ask_s=self._settings.SILENCE_ASK_S,
+            silence_close_s=self._settings.SILENCE_CLOSE_S,
         )
 
     def prewarm(self, entry: Entry) -> None:

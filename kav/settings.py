@@ -77,6 +77,10 @@ class Settings(BaseSettings):
     TERMINAL_STATUS_S: float = Field(
         default=60, gt=0, description="Seconds after Kav's end before a missing terminal status is fetched over REST."
     )
+    SILENCE_ASK_S: float = Field(
+        default=4, gt=0, description="Seconds of silence on the caller's turn before Kav asks once."
+    )
+    SILENCE_CLOSE_S: float = Field(default=7, gt=0, description="Seconds of that silence before the call is closed.")
     DRAIN_SECONDS: float = Field(default=20, ge=0, description="Seconds live calls may finish in after SIGTERM.")
 
     # Voice activity detection, the only knob against noise (Hebrew phone lines; lessons.md of the business)

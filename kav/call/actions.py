@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from kav.call.flow_lock import Directive
+
 EndReason = Literal[
     "caller_hung_up",  # Twilio's stop
     "call_status_completed",
@@ -50,19 +52,24 @@ class ClearPlayback:
     generation: int
 
 
-ReplyKind = Literal["phrase", "answer"]
+ReplyKind = Literal["phrase", "answer", "judge", "speak"]
 
 
 @dataclass(frozen=True, slots=True)
 class RequestResponse:
     """Ask the model for a response. `key` comes back in `ResponseCreated`.
 
-    kind "phrase": the fixed phrase `phrase` word for word, without tools; "answer": to what was said, with tools.
+    kind "phrase": the fixed phrase `phrase`, word for word, without tools; its exact words are `text`, or those that
+    the shell knows by its id. "answer": to what was said, with tools. "judge": one tool call about the caller's turn,
+    without a sound. "speak": in free words, without tools, what `directive` says.
     """
 
     key: str
     kind: ReplyKind
     phrase: str = ""
+    text: str = ""
+    language: str = ""
+    directive: Directive | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,6 +130,25 @@ class ModelLost:
 
 
 @dataclass(frozen=True, slots=True)
+class BotWords:
+    """`response.output_audio_transcript.delta`, or the whole of an item's words (`.done`)."""
+
+    at: float
+    response_id: str
+    text: str
+    whole: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CallerWords:
+    """`conversation.item.input_audio_transcription.completed`: what the transcriber made of a turn, some time later."""
+
+    at: float
+    item_id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class MarkEchoed:
     """Twilio's `mark`: everything before it was played, or cleared."""
 
@@ -173,6 +192,8 @@ Event = (
     | ResponseDone
     | RequestRefused
     | ModelLost
+    | BotWords
+    | CallerWords
     | MarkEchoed
     | HubLate
     | Tick

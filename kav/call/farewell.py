@@ -9,9 +9,6 @@ from typing import Final
 
 TAKEN_BACK_AT_MOST: Final = 2
 
-MARK_PATIENCE_S: Final = 2.0
-"""How long after its computed end a closing counts as heard although its last mark never came."""
-
 
 @dataclass(slots=True)
 class Farewell:

@@ -25,6 +25,9 @@ FIRST_MARK_MS = 200
 MARK_EVERY_MS = 400
 """Later marks: a mark for every delta can be audible as a delay for some callers."""
 
+MARK_PATIENCE_S = 2.0
+"""How long after its computed end audio counts as played although its last mark never came."""
+
 CAUTION_MS = 10
 """Taken off the heard position before the model is told: timers are not exact, and "never above" is the promise."""
 
@@ -106,6 +109,18 @@ class Playhead:
     def quiet(self) -> bool:
         """Whether everything that was sent is known to have been played."""
         return self.acknowledged >= self.sent
+
+    def quiet_by(self, at: float) -> bool:
+        """Whether everything has been played, also when the mark that would say so never came."""
+        played_at = self._anchor + (self.sent - self.acknowledged) / BYTES_PER_S
+        return self.quiet or at - played_at >= MARK_PATIENCE_S
+
+    def share_heard(self, at: float) -> float:
+        """Return how much of the newest item has been heard, 0..1; 1 when nothing is under way."""
+        if not self._items:
+            return 1.0
+        newest = self._items[-1]
+        return min(1.0, max(0.0, (self.heard(at) - newest.start) / max(1, newest.end - newest.start)))
 
     def interrupt(self, at: float, response_active: bool) -> Interruption:
         """Begin a new generation and say what of the old one was heard.

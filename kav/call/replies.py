@@ -13,6 +13,7 @@ from typing import Final
 
 from kav.call.actions import Action, CancelResponse, DeleteItem, EndCall, ReplyKind, RequestResponse, RunTool
 from kav.call.events import ItemAdded, RequestRefused, ResponseCreated, ResponseDone, ToolCalled
+from kav.call.flow_lock import Directive
 
 ATTEMPTS: Final = 2
 """A reply that failed is asked for once more; a third silence is longer than a caller waits."""
@@ -32,6 +33,9 @@ FATAL_CODES: Final = frozenset(
 )
 """Errors after which the model will never answer in this session (Realtime API, error codes)."""
 
+KEPT: Final = frozenset({"greeting", "resumed", "limit_notice"})
+"""Phrases that are owed whatever the caller says meanwhile."""
+
 GIVE_UP: Final = EndCall("model_failed", apologise=True)
 
 
@@ -41,6 +45,9 @@ class Reply:
 
     kind: ReplyKind
     phrase: str = ""
+    text: str = ""
+    language: str = ""
+    directive: Directive | None = None
     attempts: int = 0
     blocked_at: float | None = None
     """When the model first said that another response stands in its way."""
@@ -60,6 +67,7 @@ class Response:
     called_tools: bool = False
     unheard: list[str] = field(default_factory=list)
     """Message items that were announced and have no audio yet."""
+    transcript: str = ""
 
 
 class Replies:
@@ -93,9 +101,18 @@ class Replies:
 
     def owe(self, at: float, reply: Reply) -> list[Action]:
         """Owe a reply, and ask for it if nothing stands in its way; one answer serves all turns that wait."""
-        if reply.kind == "phrase" or all(owed.kind != reply.kind for owed in self._owed):
+        if reply.kind in ("phrase", "speak") or all(owed.kind != reply.kind for owed in self._owed):
             self._owed.append(reply)
         return self.ask(at)
+
+    def forget(self) -> None:
+        """The caller speaks: what was still to be said of the conversation is overtaken by what they say."""
+        self._owed = [reply for reply in self._owed if reply.kind in ("answer", "judge") or reply.phrase in KEPT]
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is owed, under way or being worked on."""
+        return self.response is None and not (self._owed or self._tools or self._foreign)
 
     def ask(self, at: float) -> list[Action]:
         """Ask for what is owed, if nothing stands in its way."""
@@ -105,7 +122,8 @@ class Replies:
         reply = self._owed.pop(0)
         self.count += 1
         self.response = Response(f"kav{self.count}", reply, progress_at=at)
-        return [RequestResponse(self.response.key, reply.kind, reply.phrase)]
+        key = self.response.key
+        return [RequestResponse(key, reply.kind, reply.phrase, reply.text, reply.language, reply.directive)]
 
     def _again(self, at: float, reply: Reply) -> list[Action]:
         """Ask once more for a reply that came to nothing; then give up, for silence is no answer."""
@@ -202,6 +220,12 @@ class Replies:
         response.called_tools = True
         self._tools.add(event.call_id)
         return [RunTool(event.call_id, event.name, event.arguments)]
+
+    def is_new(self, call_id: str) -> bool:
+        """Whether a call was not seen before; it is from now on."""
+        new = call_id not in self._tools and call_id not in self._tools_done
+        self._tools_done.add(call_id)
+        return new
 
     def tool_finished(self, call_id: str) -> bool:
         """Note that a tool is back; whether anybody waits for it."""

@@ -20,8 +20,11 @@ from kav.call.actions import (
     SendToolOutput,
     TruncateItem,
 )
+from kav.call.conversation import Conversation
 from kav.call.events import (
     AudioDelta,
+    BotWords,
+    CallerWords,
     Direction,
     Ended,
     Event,
@@ -42,7 +45,8 @@ from kav.call.events import (
     TurnCommitted,
 )
 from kav.call.playhead import Playhead
-from kav.call.replies import GIVE_UP, Replies, Reply
+from kav.call.replies import GIVE_UP, Replies, Reply, Response
+from kav.call.silence import SilenceClock
 
 LIMIT_NOTICE_S: Final = 60.0
 """How long before the hard limit the caller is told of it: enough for a last question."""
@@ -56,14 +60,23 @@ class CallRules:
     reply_timeout_s: float
     opening: str = "greeting"
     """Id of the fixed phrase that opens the stream."""
+    silence_ask_s: float = 4.0
+    silence_close_s: float = 7.0
 
 
 class CallSession:
-    """Decides for one stream. Every method is free of I/O, so that a transition is atomic between greenlets."""
+    """Decides for one stream. Every method is free of I/O, so that a transition is atomic between greenlets.
 
-    def __init__(self, rules: CallRules) -> None:
+    Without a `conversation` the flow has no steps: nothing is judged, every turn is answered.
+    """
+
+    def __init__(self, rules: CallRules, conversation: Conversation | None = None) -> None:
         self.playhead = Playhead()
         self._rules = rules
+        self._conversation = conversation
+        self._silence_clock = SilenceClock(rules.silence_ask_s, rules.silence_close_s)
+        self._last_words = ""
+        """What the bot said last, as far as it has said it."""
         self._replies = Replies(rules.reply_timeout_s)
         self._direction: Direction | None = None
         self._started_at: float | None = None
@@ -84,11 +97,13 @@ class CallSession:
             ItemAdded: self._replies.item_added,
             AudioDelta: self._audio_delta,
             ItemAudioDone: self._item_audio_done,
-            ToolCalled: self._replies.tool_called,
+            ToolCalled: self._tool_called,
             ToolFinished: self._tool_finished,
             ResponseDone: self._response_done,
             RequestRefused: self._replies.refused,
             ModelLost: self._model_lost,
+            BotWords: self._bot_words,
+            CallerWords: self._caller_words,
             MarkEchoed: self._mark_echoed,
             HubLate: self._hub_late,
             Tick: self._tick,
@@ -147,7 +162,9 @@ class CallSession:
         if self._started_at is None or self._model_seen_at is None:
             return []
         self._replies.held = self._listening
-        return self._replies.owe(at, Reply("phrase", self._rules.opening))
+        opening = self._rules.opening
+        talk = self._conversation
+        return self._replies.owe(at, talk.opening(opening) if talk is not None else Reply("phrase", opening))
 
     def _model_lost(self, _: ModelLost) -> list[Action]:
         return [GIVE_UP]
@@ -160,7 +177,23 @@ class CallSession:
 
     def _speech_started(self, event: SpeechStarted) -> list[Action]:
         self._listening = self._replies.held = True
-        return self._silence(event.at)
+        self._silence_clock.reset()
+        self._replies.forget()
+        if self._conversation is None:
+            return self._silence(event.at)
+        self._note_what_was_heard(self._conversation, event.at)
+        goodbye_stands = self._conversation.farewell.interrupt()
+        return [*self._silence(event.at), *([EndCall("goodbye")] if goodbye_stands else [])]
+
+    def _note_what_was_heard(self, talk: Conversation, at: float) -> None:
+        """Was the question asked before the caller spoke?"""
+        response = self._replies.response
+        if response is not None and not response.dead and not response.spoke and response.reply.kind != "judge":
+            talk.interrupted("", 0.0)
+        elif self.playhead.quiet:
+            talk.heard()
+        else:
+            talk.interrupted(self._last_words, self.playhead.share_heard(at))
 
     def _silence(self, at: float) -> list[Action]:
         """Whatever the bot is saying, or about to say, is not said; the model remembers what was heard."""
@@ -177,9 +210,22 @@ class CallSession:
     def _turn_committed(self, event: TurnCommitted) -> list[Action]:
         self._listening = False
         self._replies.held = self._started_at is None or self._model_seen_at is None
-        return self._replies.owe(event.at, Reply("answer"))
+        talk = self._conversation
+        return self._replies.owe(event.at, talk.turn() if talk is not None else Reply("answer"))
+
+    def _caller_words(self, event: CallerWords) -> list[Action]:
+        if self._conversation is not None:
+            self._conversation.transcribed(event.text)
+        return []
 
     # The bot
+
+    def _bot_words(self, event: BotWords) -> list[Action]:
+        response = self._replies.live(event.response_id, event.at)
+        if response is not None:
+            response.transcript = event.text if event.whole else response.transcript + event.text
+            self._last_words = response.transcript
+        return []
 
     def _audio_delta(self, event: AudioDelta) -> list[Action]:
         response = self._replies.live(event.response_id, event.at)
@@ -196,12 +242,40 @@ class CallSession:
         return self._marked(self.playhead.complete()) if response is not None else []
 
     def _response_done(self, event: ResponseDone) -> list[Action]:
-        heard_to_the_end = self._replies.live(event.response_id, event.at) is not None
-        last = self._marked(self.playhead.complete()) if heard_to_the_end else []
-        return [*last, *self._replies.done(event)]
+        response = self._replies.live(event.response_id, event.at)
+        if response is None:
+            return self._replies.done(event)
+        last = self._marked(self.playhead.complete())
+        follow_up = self._follow_up(response, event) if self._conversation is not None else None
+        actions = [*last, *self._replies.done(event)]
+        return [*actions, *self._replies.owe(event.at, follow_up)] if follow_up is not None else actions
+
+    def _follow_up(self, response: Response, event: ResponseDone) -> Reply | None:
+        """Return what the script owes after a response that was not cut off."""
+        talk = self._conversation
+        if talk is None or event.status != "completed":
+            return None
+        if response.reply.kind != "judge":
+            return talk.said(response.reply, response.transcript) if response.spoke else None
+        if response.called_tools or response.reply.attempts == 0:
+            return None
+        response.called_tools = True  # asked twice, and it did not judge: nothing more is expected of it
+        return talk.unjudged()
 
     def _marked(self, name: str | None) -> list[Action]:
         return [SendMark(name, self.playhead.generation)] if name is not None else []
+
+    def _tool_called(self, event: ToolCalled) -> list[Action]:
+        talk, response = self._conversation, self._replies.live(event.response_id, event.at)
+        if talk is None or response is None or response.reply.kind != "judge":
+            return self._replies.tool_called(event)
+        if not self._replies.is_new(event.call_id):
+            return []
+        if response.called_tools:
+            return [SendToolOutput(event.call_id, "ignored: one call for each turn")]
+        response.called_tools = True
+        reply = talk.judged(event.name, event.arguments)
+        return [SendToolOutput(event.call_id, "noted"), *self._replies.owe(event.at, reply)]
 
     def _tool_finished(self, event: ToolFinished) -> list[Action]:
         if not self._replies.tool_finished(event.call_id):
@@ -212,7 +286,12 @@ class CallSession:
 
     def _mark_echoed(self, event: MarkEchoed) -> list[Action]:
         self.playhead.acknowledge(event.at, event.name)
-        return []
+        return self._goodbye_heard(event.at)
+
+    def _goodbye_heard(self, at: float) -> list[Action]:
+        """A closing that was said to its end, and heard, ends the call."""
+        said = self._conversation is not None and self._conversation.farewell.said
+        return [EndCall("goodbye")] if said and self._replies.idle and self.playhead.quiet_by(at) else []
 
     def _hub_late(self, event: HubLate) -> list[Action]:
         """Time in which the process stood still is not time that the model was quiet in."""
@@ -230,8 +309,22 @@ class CallSession:
             return [EndCall("max_duration")]
         if self._model_stalled(event.at, lasted_s):
             return [GIVE_UP]
+        if ending := self._goodbye_heard(event.at):
+            return ending
         actions = self._notice_limit(event.at, lasted_s) or self._replies.ask(event.at)
-        return [*actions, *self._probe(event.at)]
+        return [*actions, *self._listen_for_silence(event.at), *self._probe(event.at)]
+
+    def _listen_for_silence(self, at: float) -> list[Action]:
+        """Ask once whether the caller is there, then end a call that nobody is on."""
+        idle = not self._listening and self._replies.idle and self.playhead.quiet_by(at)
+        ready = self._model_seen_at is not None
+        due = self._silence_clock.tick(at, idle=idle and ready)
+        if due == "close":
+            return [EndCall("silence")]
+        if due == "ask":
+            talk = self._conversation
+            return self._replies.owe(at, talk.presence() if talk is not None else Reply("phrase", "still_there"))
+        return []
 
     def _model_stalled(self, at: float, lasted_s: float) -> bool:
         if self._model_seen_at is None:

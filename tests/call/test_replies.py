@@ -150,7 +150,9 @@ def test_a_model_that_hears_nobody_is_found_out(world: World) -> None:
     assert world.do(ev.Tick(world.now)) == [act.EndCall("model_failed", apologise=True)]
 
 
-def test_a_model_that_answers_the_probe_is_left_in_peace(world: World) -> None:
+def test_a_model_that_answers_the_probe_is_left_in_peace() -> None:
+    patient = CallRules(max_call_s=900, reply_timeout_s=8, silence_ask_s=600, silence_close_s=700)
+    world = World(CallSession(patient)).started()
     world.speak("greeting", 100)
     for _ in range(10):
         world.now += 4.1

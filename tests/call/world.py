@@ -1,5 +1,6 @@
 """A model and a telephone line in values: they obey what the session asks, and check that it asks rightly."""
 
+import json
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -66,13 +67,26 @@ class World:
         response, self.active = self.active or "", None
         return self.do(ev.ResponseDone(self.now, response, status, detail))
 
-    def speak(self, item: str, ms: int) -> None:
+    def speak(self, item: str, ms: int, words: str = "") -> None:
         """The model answers what was asked for, with one item, from created to done."""
         response = self.created()
         self.added(item)
         self.audio(item, ms)
+        self.do(ev.BotWords(self.now, response, words, whole=True))
         self.do(ev.ItemAudioDone(self.now, response, item))
         self.finish()
+
+    def judge(self, tool: str, **arguments: object) -> list[act.Action]:
+        """The model judges the caller's turn with one tool call."""
+        response = self.created()
+        call = f"call{self.responses}"
+        told = json.dumps(arguments)
+        actions = self.do(ev.ToolCalled(self.now, response, f"item_{call}", call, tool, told))
+        return [*actions, *self.finish()]
+
+    def turn(self) -> list[act.Action]:
+        """The caller says something."""
+        return [*self.speech(), *self.commit()]
 
     def speech(self) -> list[act.Action]:
         return self.do(ev.SpeechStarted(self.now))

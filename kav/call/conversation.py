@@ -1,0 +1,192 @@
+"""What is said in a call that has a script: judge the caller's turn, rule on it, speak; in the caller's language.
+
+`CallSession` asks here which reply is owed; when it is asked for, and whether it was heard, is decided there. Sentences
+that must be exact are *phrases*: asked for word for word, compared with what was said, said once more if they differ.
+"""
+
+import json
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from kav.call.farewell import Farewell
+from kav.call.flow import Flow
+from kav.call.flow_lock import Directive, FlowLock, Say
+from kav.call.language import LanguageLock, contradicts
+from kav.call.replies import Reply
+
+RESUME: Final = "resume"
+
+PHRASE_OF: Final[Mapping[Say, str]] = {"what_else": "what_else", "transfer": "transfer", "closing": "closing"}
+"""Directives that are a fixed phrase and nothing else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """Something the model did that it may not, for the call's record."""
+
+    what: str
+    detail: str = ""
+
+
+@dataclass(slots=True)
+class Conversation:
+    """The script's side of one call; survives a lost stream, so that the step is kept."""
+
+    flow: Flow
+    phrases: Mapping[str, Mapping[str, str]]
+    """The exact texts, by language and id: those of the language and those of the flow."""
+    caller_number: str = ""
+    lock: FlowLock = field(init=False)
+    language: LanguageLock = field(init=False)
+    farewell: Farewell = field(default_factory=Farewell)
+    breaches: list[Breach] = field(default_factory=list)
+    _again: bool = False
+    """The turn that is judged next is one that was judged before."""
+    _retried: bool = False
+    """The phrase under way is said for the second time."""
+
+    def __post_init__(self) -> None:
+        self.lock = FlowLock(self.flow, self.caller_number)
+        self.language = LanguageLock(self.flow.language)
+
+    # What is owed
+
+    def opening(self, phrase: str) -> Reply:
+        """Return how the stream opens: the greeting, or the word that it goes on, and the active question."""
+        active, language = self.lock.active, self.language.current
+        if active is None:
+            return self._phrase(phrase)
+        self.lock.asked(Directive("ask", active.id))
+        words = f"{self._text(phrase)} {active.ask.get(language, '')}" if self._text(phrase) else ""
+        return Reply("phrase", phrase, text=words.strip(), language=language)
+
+    def turn(self) -> Reply:
+        """Return what follows a turn of the caller's: it is judged."""
+        return Reply("judge", language=self.language.current, directive=self._question())
+
+    def presence(self) -> Reply:
+        """Return the question whether the caller is still there."""
+        self.lock.check_presence()
+        return self._phrase("still_there")
+
+    def judged(self, tool: str, arguments: str) -> Reply:
+        """Rule on the judge's call (arguments as JSON text); return what is to be said, or that it judges once more."""
+        again, self._again = self._again, False
+        try:
+            told = json.loads(arguments)
+        except ValueError:
+            told = None
+        if not isinstance(told, dict):
+            return self._breach_and_reask("broken arguments", tool)
+        self.language.judged(told.get("language"))
+        ruling = self.lock.judge(tool, told, again=again)
+        if ruling.breach:
+            self.breaches.append(Breach("judge", ruling.breach))
+        if ruling.again:
+            self._again = True
+            return self.turn()
+        return self._speech(ruling.directive)
+
+    def unjudged(self) -> Reply:
+        """The model did not judge, though it must: nothing is taken from the turn, and the question is asked again."""
+        self._again = False
+        return self._breach_and_reask("no judgement")
+
+    def transcribed(self, text: str) -> None:
+        """Take the transcript of a turn of the caller's: the only check there is on the judge's ear."""
+        if self.language.transcribed(text):
+            self.breaches.append(Breach("language switched without evidence"))
+
+    # What became of it
+
+    def said(self, reply: Reply, transcript: str) -> Reply | None:
+        """Take what was said to its end; return what must be said on top of it, if anything."""
+        if contradicts(transcript, reply.language):
+            self.breaches.append(Breach("wrong language", reply.language))
+        if reply.kind == "phrase":
+            return self._phrase_said(reply, transcript)
+        resumes = reply.directive is not None and reply.directive.say == "answer_then_resume"
+        if not resumes or plain(transcript).endswith(plain(self._text(RESUME)) or " "):
+            return None
+        self.breaches.append(Breach("resume phrase missing"))
+        return self._phrase(RESUME)
+
+    def _phrase_said(self, reply: Reply, transcript: str) -> Reply | None:
+        exact = not reply.text or plain(transcript) == plain(reply.text)
+        retried, self._retried = self._retried, False
+        if not exact and not retried:
+            self._retried = True
+            return replace(reply, attempts=0)
+        if not exact:
+            self.breaches.append(Breach("phrase not exact", reply.phrase))
+        if reply.phrase == "closing":
+            self.farewell.say()
+        return None
+
+    def heard(self) -> None:
+        """The active question, or all there was to hear, has begun to be heard."""
+        self.lock.heard()
+
+    def interrupted(self, transcript: str, heard_share: float) -> None:
+        """The caller spoke over a reply of which `heard_share` (0..1) was heard: was its question begun?"""
+        if transcript and heard_share * len(transcript) >= question_starts(transcript):
+            self.lock.heard()
+        else:
+            self.lock.cut()
+        self._retried = False
+
+    # Words
+
+    def _speech(self, directive: Directive) -> Reply:
+        phrase = PHRASE_OF.get(directive.say)
+        if phrase == "what_else" and self.flow.transfer is None:
+            phrase = "what_else_no_transfer"
+        self.lock.asked(directive)
+        return self._phrase(phrase) if phrase is not None else self._spoken(directive)
+
+    def _spoken(self, directive: Directive) -> Reply:
+        return Reply("speak", language=self.language.current, directive=directive)
+
+    def _phrase(self, phrase: str) -> Reply:
+        return Reply("phrase", phrase, text=self._text(phrase), language=self.language.current)
+
+    def _question(self) -> Directive:
+        """The question that is open now, as the judge is shown it."""
+        active = self.lock.active
+        return Directive("ask", active.id if active is not None else "", why=self.lock.question)
+
+    def _breach_and_reask(self, what: str, detail: str = "") -> Reply:
+        self.breaches.append(Breach(what, detail))
+        active = self.lock.active
+        directive = Directive("not_understood", active.id) if active is not None else Directive("talk")
+        self.lock.asked(directive)
+        return self._spoken(directive)
+
+    def _text(self, phrase: str) -> str:
+        """Return the exact words of a phrase; none in a language without texts, which the model translates."""
+        own = {"greeting": self.flow.greeting, "closing": self.flow.closing}
+        language = self.language.current
+        if phrase == "transfer" and self.flow.transfer is not None:
+            own["transfer"] = self.flow.transfer.announcement
+        return own.get(phrase, {}).get(language) or self.phrases.get(language, {}).get(phrase, "")
+
+
+def plain(text: str) -> str:
+    """Return `text` as it sounds: without points, punctuation, case and doubled spaces."""
+    bare = "".join(
+        character for character in unicodedata.normalize("NFKD", text) if not unicodedata.combining(character)
+    )
+    return " ".join(re.sub(r"[^\w\s]", " ", bare.casefold()).split())
+
+
+def question_starts(transcript: str) -> int:
+    """Return where the last question of a reply begins, in characters; the whole is taken for one without a mark."""
+    marks = [place for place, character in enumerate(transcript) if character in "?؟"]
+    if not marks:
+        return 0
+    before = transcript[: marks[-1]]
+    ends = [before.rfind(stop) for stop in (". ", "! ", "? ", "؟ ", "… ")]
+    return max(0, max(ends) + 2) if max(ends) >= 0 else 0
