@@ -1,15 +1,18 @@
-"""The command line: `flask --app app connect-number`, `doctor` and `migrate`.
+"""The command line: `flask --app app connect-number`, `doctor`, `check-flows` and `migrate`.
 
 The settings are those of the app: `app.config["KAV_SETTINGS"]`.
 """
 
+import os
 import re
+from pathlib import Path
 
 import click
 from flask import Flask, current_app
 from flask.cli import with_appcontext
 
 from kav.doctor import FALLBACK_PATH, STATUS_PATH, VOICE_PATH, base_url_fault, examine
+from kav.flow_files import FOLDER, Checked, check_folder, secrets_of
 from kav.records import migration
 from kav.records.database import build_engine, parse_url
 from kav.records.errors import RecordsError
@@ -22,7 +25,7 @@ WRITTEN = re.compile(r"[\s().-]")  # how people group the digits of a number
 
 def init_app(app: Flask) -> None:
     """Add the commands to an app."""
-    for command in (connect_number, doctor, migrate):
+    for command in (connect_number, doctor, check_flows, migrate):
         app.cli.add_command(command)
 
 
@@ -66,6 +69,17 @@ def doctor() -> None:
         raise click.exceptions.Exit(1)
 
 
+@click.command("check-flows")
+@click.argument("folder", type=click.Path(path_type=Path), default=FOLDER)
+def check_flows(folder: Path) -> None:
+    """Check the flow files of FOLDER (default: flows): a line each; exit status 1 when any of them has a fault."""
+    checked = check_folder(Path(os.path.relpath(folder)))
+    for one in checked:
+        click.echo("\n".join(str(fault) for fault in one.faults) or _summary(one))
+    if any(one.faults for one in checked):
+        raise click.exceptions.Exit(1)
+
+
 @click.command("migrate")
 @click.option("--revision", default="", help="Developers: write a new migration with this title from the models.")
 @with_appcontext
@@ -91,6 +105,15 @@ def notes(settings: Settings, number: str, base: str) -> list[str]:
     if not {"*", number} & set(settings.KAV_DEFAULT_NUMBERS):
         said.append(f"Kav rejects calls to {number} until KAV_DEFAULT_NUMBERS names it.")
     return said
+
+
+def _summary(checked: Checked) -> str:
+    """Say what a flow file holds, and which secrets its tools will look for."""
+    flow = checked.flow
+    assert flow is not None  # noqa: S101 - a file without faults has a flow
+    told = [flow.id, flow.direction, ", ".join(flow.numbers) or "default", f"{len(flow.steps)} steps"]
+    needed = [f"needs {name} in the environment" for name in secrets_of(flow)]
+    return f"{checked.file}: ok ({'; '.join([*told, *needed])})"
 
 
 def _settings() -> Settings:

@@ -36,7 +36,7 @@ def read_steps(section: Section, languages: tuple[str, ...]) -> tuple[Step, ...]
     has_transfer = section.has("transfer")
     places = (Place(ids, index, languages, has_transfer) for index in range(len(ids)))
     steps = tuple(_step(group, place) for group, place in zip(groups, places, strict=True))
-    if not section.faults.found:
+    if steps and not section.faults.found:
         _check_reach(groups, steps)
     return steps
 
@@ -144,8 +144,8 @@ def _check_target(group: Section, answer: str, place: Place) -> None:
 
 def _check_reach(groups: Sequence[Section], steps: Sequence[Step]) -> None:
     """Note steps that no answer leads to."""
-    reached = {steps[0].id} if steps else set()
-    for step, group, following in zip(steps, groups, [*steps[1:], None], strict=True):
+    reached = {steps[0].id}
+    for step, group, following in zip(steps, groups, (*steps[1:], None), strict=True):
         if step.id not in reached:
             group.fault("id", f"no answer leads to `{step.id}`", "name it in a branch of an earlier step, or delete it")
         reached.update(step.branches.values())
