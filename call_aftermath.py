@@ -95,8 +95,10 @@ class Aftermath:
         fetched = self._rest.fetch_status(entry["call_sid"])
         log.warning("no terminal status came; fetched: %s", fetched, extra={"call_sid": entry["call_sid"]})
         if fetched is not None and fetched[0] in TERMINAL_STATUSES:
-            entry["terminal_at"] = time.monotonic()
+            entry["terminal_at"] = entry["terminal_at"] or time.monotonic()
             self._records.save_call_status(entry["call_sid"], fetched[0], fetched[1], entry["direction"])
+        elif fetched is not None and _ended_by_kav(entry) and entry["end_reason"] != "transferred":
+            self._rest.hang_up(entry["call_sid"])  # whatever Twilio was told: the line is still up, and paid for
 
     def _record_end(self, entry: Entry) -> None:
         self._records.save_call(

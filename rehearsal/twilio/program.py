@@ -201,6 +201,8 @@ class Program:
             stream.hang_up()
             self._report(noun, base, stream.sid, "stream-stopped")
         self.after_stream = None
+        if not self._call.script.asks_after_stream:
+            await asyncio.Event().wait()  # until the call is cut: nobody sets it
         return action
 
     def _report(self, noun: Verb, base: str, stream_sid: str, event: str) -> None:

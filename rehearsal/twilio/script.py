@@ -68,6 +68,7 @@ class CallScript:
 
     `say_s_a_character` is how long `<Say>` takes where the stand-in was given no voice; `play_s` any `<Play>`.
     `action_after_hang_up` asks `<Connect action>` even when the caller has hung up (whether Twilio does is unverified).
+    Without `asks_after_stream` a call whose stream is over stays up and asks nothing, as if its request had been lost.
     """
 
     line: Line = Line()
@@ -78,3 +79,4 @@ class CallScript:
     say_s_a_character: float = 0.06
     play_s: float = 0.5
     action_after_hang_up: bool = False
+    asks_after_stream: bool = True
