@@ -18,6 +18,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import gevent
@@ -176,17 +177,26 @@ def _drain(kav: Kav, server: WSGIServer) -> None:
     """Let live calls finish, for a while; callbacks are answered all the time, new calls are not taken."""
     kav.media.draining = True
     logger.info("stopping: %d live calls may finish within %s s", len(kav.media.live), kav.settings.DRAIN_SECONDS)
-    _wait_until_idle(kav, kav.settings.DRAIN_SECONDS)
-    for entry in list(stream_registry.registry.values()):
-        stream_registry.end(entry["call_sid"], "shutdown", after_stream="apology")
-    _wait_until_idle(kav, SHUTDOWN_GRACE_S)
+    _wait_until(lambda: not kav.media.sockets, kav.settings.DRAIN_SECONDS)
+    ended = [
+        entry
+        for entry in list(stream_registry.registry.values())
+        if stream_registry.end(entry["call_sid"], "shutdown", after_stream="apology")
+    ]
+    _wait_until(lambda: not kav.media.sockets and all(map(_knows_of_its_end, ended)), SHUTDOWN_GRACE_S)
     kav.media.stop()
     server.stop(timeout=SHUTDOWN_GRACE_S)
 
 
-def _wait_until_idle(kav: Kav, timeout_s: float) -> None:
+def _knows_of_its_end(entry: stream_registry.Entry) -> bool:
+    """Whether Twilio has asked what comes after the stream, or has ended the call: else the caller hears an error."""
+    asked_at, ended_at = entry["after_stream_at"], entry["ended_at"] or 0.0
+    return entry["terminal_at"] is not None or (asked_at is not None and asked_at >= ended_at)
+
+
+def _wait_until(done: Callable[[], bool], timeout_s: float) -> None:
     until = time.monotonic() + timeout_s
-    while kav.media.sockets and time.monotonic() < until:
+    while not done() and time.monotonic() < until:
         gevent.sleep(0.05)
 
 
