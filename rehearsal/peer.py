@@ -230,8 +230,8 @@ class Peer(asyncio.Protocol):
         return True
 
     def _write(self, data: bytes) -> None:
-        """Send `data`; b"" is FIN."""
-        if not self._mute:
+        """Send `data`; b"" is FIN, after which nothing else can be sent."""
+        if not self._mute and not (data and self._said_eof):
             self._said_eof = self._said_eof or not data
             self._outbound.put(partial(self._write_now, data))
 

@@ -1,4 +1,4 @@
-"""Status callbacks come early, late, twice, out of order and absurd: the record is right, and nobody pays for the call."""
+"""Status callbacks come early, late, twice, out of order and absurd: the record is right, and nobody pays."""
 
 import asyncio
 import time
@@ -159,7 +159,7 @@ async def test_absurd_fields_harm_neither_a_live_call_nor_its_record(world: Worl
 
 async def _suffer(world: World, absurd: dict[str, str]) -> None:
     talk = await talking(world)
-    answer = await ask(world, "/twilio/status", about(talk.call.sid, "", **{"Direction": "inbound"}) | absurd)
+    answer = await ask(world, "/twilio/status", about(talk.call.sid, "", Direction="inbound") | absurd)
     assert answer.status == 204
     await talk.call.hang_up()
     await talk.call.until_reported()
