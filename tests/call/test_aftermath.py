@@ -1,0 +1,164 @@
+"""What is still due for a call when no media flows: decided by table, and for any order of what may happen."""
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kav.call.aftermath import Chore, Facts, Patience, due
+
+PATIENCE = Patience(prewarm_unclaimed_s=30, hangup_fallback_s=3, terminal_status_s=60, entry_ttl_s=120)
+AT = 1000.0
+"""When every call of these tests was created."""
+NEW = Facts(
+    created_at=AT,
+    prewarmed=False,
+    streaming=False,
+    streamed=False,
+    stream_lost_at=None,
+    ended_at=None,
+    ended_by_kav=False,
+    handed_over=False,
+    after_stream_at=None,
+    terminal_at=None,
+    done=frozenset(),
+)
+PREWARMED = replace(NEW, prewarmed=True)
+LIVE = replace(NEW, streaming=True, streamed=True)
+LOST = replace(NEW, streamed=True, stream_lost_at=AT + 50)
+LOST_AND_ASKED = replace(LOST, after_stream_at=AT + 51)
+FRESH_PREWARMED = replace(LOST_AND_ASKED, prewarmed=True)
+ENDED = replace(NEW, streamed=True, ended_at=AT + 100, ended_by_kav=True)
+ASKED = replace(ENDED, after_stream_at=AT + 101)
+ASKED_BEFORE = replace(ENDED, after_stream_at=AT + 99)
+HANDED_OVER = replace(ENDED, handed_over=True)
+HUNG_UP = replace(ENDED, ended_by_kav=False)
+TOLD = replace(ENDED, terminal_at=AT + 101)
+
+
+@pytest.mark.parametrize(
+    ("facts", "after_s", "expected"),
+    [
+        (NEW, 0, []),
+        (PREWARMED, 29, []),
+        (PREWARMED, 30, [Chore.CLOSE_PREWARM]),
+        (NEW, 119, []),
+        (NEW, 120, [Chore.END_WITHOUT_STREAM]),
+        (LIVE, 10_000, []),
+        (LOST, 52, []),
+        (LOST, 53, [Chore.END_LOST]),
+        (LOST_AND_ASKED, 80, []),
+        (LOST_AND_ASKED, 81, [Chore.END_WITHOUT_STREAM]),
+        (FRESH_PREWARMED, 80, []),
+        (FRESH_PREWARMED, 81, [Chore.CLOSE_PREWARM, Chore.END_WITHOUT_STREAM]),
+        (ENDED, 102, [Chore.RECORD_END]),
+        (ENDED, 103, [Chore.RECORD_END, Chore.HANG_UP]),
+        (ENDED, 160, [Chore.RECORD_END, Chore.HANG_UP, Chore.FETCH_STATUS]),
+        (ENDED, 220, [Chore.RECORD_END, Chore.HANG_UP, Chore.FETCH_STATUS, Chore.FORGET]),
+        (ASKED, 150, [Chore.RECORD_END]),
+        (ASKED_BEFORE, 103, [Chore.RECORD_END, Chore.HANG_UP]),
+        (HANDED_OVER, 150, [Chore.RECORD_END]),
+        (HUNG_UP, 150, [Chore.RECORD_END]),
+        (HUNG_UP, 160, [Chore.RECORD_END, Chore.FETCH_STATUS]),
+        (TOLD, 160, [Chore.RECORD_END, Chore.RECORD_GHOST]),
+        (TOLD, 220, [Chore.RECORD_END, Chore.RECORD_GHOST, Chore.FORGET]),
+        (replace(TOLD, streaming=True), 220, []),
+    ],
+)
+def test_what_is_due_when(facts: Facts, after_s: float, expected: list[Chore]) -> None:
+    assert due(facts, PATIENCE, AT + after_s) == expected
+
+
+def test_nothing_is_due_twice() -> None:
+    done = frozenset({Chore.RECORD_END, Chore.HANG_UP})
+    assert due(replace(ENDED, done=done), PATIENCE, AT + 160) == [Chore.FETCH_STATUS]
+
+
+class Life:
+    """A call's entry as the webhooks, the streams and the aftermath change it; knows when it may be hung up."""
+
+    def __init__(self) -> None:
+        self.facts = PREWARMED
+        self.now = AT
+        self.did: Counter[Chore] = Counter()
+
+    @property
+    def forgotten(self) -> bool:
+        return Chore.FORGET in self.did
+
+    def happen(self, what: str, seconds: float) -> None:
+        """Let something happen, if it can happen now."""
+        facts = self.facts
+        if self.forgotten:
+            return  # nobody finds the entry any more
+        if what == "wait":
+            self.now += seconds
+        elif what == "stream" and not facts.streaming and facts.ended_at is None:
+            self.facts = replace(facts, streaming=True, streamed=True, prewarmed=False)
+        elif what == "lost" and facts.streaming:
+            self.facts = replace(facts, streaming=False, stream_lost_at=self.now)
+        elif what == "ask" and not facts.streaming:
+            self.facts = replace(facts, after_stream_at=self.now, prewarmed=facts.ended_at is None)
+        elif what in ("kav_ends", "hand_over", "caller_ends"):
+            self.end(by_kav=what != "caller_ends", handed_over=what == "hand_over")
+        elif what == "status":
+            self.end(by_kav=False)
+            self.facts = replace(self.facts, terminal_at=self.facts.terminal_at or self.now)
+        self.look()
+
+    def end(self, *, by_kav: bool, handed_over: bool = False) -> None:
+        if self.facts.ended_at is None:
+            ended = replace(self.facts, ended_at=self.now, ended_by_kav=by_kav, handed_over=handed_over)
+            self.facts = replace(ended, streaming=False)
+
+    def look(self) -> None:
+        """One round of the aftermath."""
+        for chore in due(self.facts, PATIENCE, self.now):
+            self.did[chore] += 1
+            self.facts = replace(self.facts, done=self.facts.done | {chore})
+            if chore is Chore.HANG_UP:
+                self.may_hang_up()
+            elif chore in (Chore.END_LOST, Chore.END_WITHOUT_STREAM):
+                self.end(by_kav=True)
+            elif chore is Chore.CLOSE_PREWARM:
+                self.facts = replace(self.facts, prewarmed=False)
+
+    def may_hang_up(self) -> None:
+        facts = self.facts
+        assert facts.ended_at is not None, "a call that goes on is never hung up"
+        assert facts.ended_by_kav
+        assert not facts.handed_over
+        assert facts.terminal_at is None
+        assert facts.after_stream_at is None or facts.after_stream_at < facts.ended_at
+        assert self.now - facts.ended_at >= PATIENCE.hangup_fallback_s
+
+
+HAPPENINGS = st.tuples(
+    st.sampled_from(["wait", "stream", "lost", "ask", "kav_ends", "hand_over", "caller_ends", "status"]),
+    st.sampled_from([0.5, 2.5, 3.0, 29.0, 60.0, 130.0]),
+)
+
+
+@given(st.lists(HAPPENINGS, max_size=30))
+def test_each_chore_is_done_once_and_every_entry_is_forgotten_in_the_end(happenings: list[tuple[str, float]]) -> None:
+    life = Life()
+    for what, seconds in happenings:
+        life.happen(what, seconds)
+    life.happen("lost", 0)  # no stream is for ever: its own rules end it
+    for _ in range(6):
+        life.happen("wait", 120)
+    assert life.forgotten
+    assert life.did[Chore.RECORD_END] == 1
+    assert set(life.did.values()) == {1}
+    assert life.did[Chore.RECORD_GHOST] == (life.facts.terminal_at is not None)
+
+
+@given(st.lists(HAPPENINGS, max_size=30))
+def test_a_call_that_goes_on_is_left_alone(happenings: list[tuple[str, float]]) -> None:
+    life = Life()
+    for what, seconds in happenings:
+        life.happen(what, seconds)
+        if life.facts.ended_at is None:
+            assert not life.did.keys() & {Chore.HANG_UP, Chore.FETCH_STATUS, Chore.FORGET, Chore.RECORD_END}
