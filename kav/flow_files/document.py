@@ -53,6 +53,7 @@ _REMEDIES: Final = {
     "mapping values are not allowed": 'put a text that contains a colon into quotes: ask: "..."',
     "'\\t'": "indent with spaces, not with tabs",
     "expected <block end>": 'check the indentation, and write a quotation mark within "..." as \\"',
+    "but got '?'": 'within { } or [ ], put a text with a question mark into quotes: {he: "..."}',
     "expected ',' or": "close the list with ], and put commas between its items",
     "unexpected end of stream": 'close the quotes; a quotation mark within "..." is written as \\"',
     "could not find expected ':'": "write `key: value`, and indent a text that goes on below deeper than its key",
@@ -127,7 +128,8 @@ def _row(mark: _Mark | None) -> int:
 
 def _line(error: Exception, text: str) -> int:
     if isinstance(error, yaml.MarkedYAMLError):
-        return _row(error.problem_mark or error.context_mark)
+        unclosed = error.problem == "found unexpected end of stream"  # it began where the quotes were opened
+        return _row(error.context_mark if unclosed else error.problem_mark)
     return text.count("\n", 0, getattr(error, "position", 0)) + 1
 
 

@@ -28,10 +28,10 @@ def read_hours(section: Section | None) -> Hours | None:
         return None
     zone = _zone(section)
     days: dict[str, tuple[str, ...]] = {}
-    for key in section.entries.nodes:
-        if key != "timezone":
-            _take(section, key, days)
-    if not days:
+    named = [key for key in section.entries.nodes if key != "timezone"]
+    for key in named:
+        _take(section, key, days)
+    if not named:
         section.fault("sun", "no day is named", "write e.g. `sun-thu: 08:00-18:00`")
     return Hours(zone, {day: days.get(day, ()) for day in DAYS})
 

@@ -1,0 +1,43 @@
+"""Guards `flask --app app check-flows`: a line for each file that is right, one for each fault, and the exit status."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from flask import Flask
+
+from kav import commands
+from tests.flows.files import SMALL, write
+
+
+def check(*arguments: str) -> Result:
+    app = Flask("kav-check-flows")
+    commands.init_app(app)
+    result: Result = app.test_cli_runner().invoke(args=["check-flows", *arguments])
+    return result
+
+
+def test_each_file_that_is_right_has_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, SMALL)
+    result = check(".")
+    assert (result.exit_code, result.output) == (0, "bakery.yaml: ok (bakery; inbound; +97231110042; 3 steps)\n")
+
+
+def test_each_fault_has_a_line_and_the_command_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    write(tmp_path / "mine", SMALL)
+    write(tmp_path / "mine", SMALL.replace("yes_no", "maybe").replace("gender", "x") + "x: y\n", "other.yaml")
+    result = check("mine")
+    assert result.exit_code == 1
+    ours, *faults = result.output.splitlines()
+    assert ours.startswith("mine/bakery.yaml: ok")
+    assert [fault.partition(": ")[0] for fault in faults] == ["mine/other.yaml:14", "mine/other.yaml:18"]
+
+
+def test_without_a_folder_the_shipped_flows_are_checked_and_their_secrets_named() -> None:
+    result = check()
+    assert result.exit_code == 0, result.output
+    assert "clinic.yaml: ok (clinic; inbound; +97231110002; 7 steps; needs CLINIC_API_TOKEN in the" in result.output
+    assert "default.yaml: ok (default; inbound; default; 0 steps)" in result.output
