@@ -34,6 +34,7 @@ import realtime_prompt_builder as prompt
 import routes_twilio
 import stream_registry
 from kav import commands, log
+from kav.flow_files import FlowFileError, load_flows
 from kav.records import Records, durability_warning
 from kav.settings import Settings
 from kav.wire.model_leg import ModelLeg
@@ -64,18 +65,20 @@ def create_app(settings: Settings | None = None) -> Flask:
     Raises:
         pydantic.ValidationError: a setting cannot be right; the message names it.
         realtime_prompt_builder.MissingPhrase: a language's file is incomplete.
+        kav.flow_files.FlowFileError: a flow file cannot be used; the message names file, line and remedy.
     """
     settings = settings or Settings()
     phrases = prompt.load_phrases()
+    flows = load_flows(default_numbers=("*",) if settings.KAV_REHEARSAL else settings.KAV_DEFAULT_NUMBERS)
     records = Records(settings.DATABASE_URL)
     rest = TwilioRest(settings)
-    media = media_desk.MediaDesk(settings, _connector(settings), phrases, records)
+    media = media_desk.MediaDesk(settings, _connector(settings), phrases, flows, records)
 
     app = Flask(__name__, static_folder=None)
     app.config.update(MAX_CONTENT_LENGTH=routes_twilio.MAX_FORM_BYTES, KAV_SETTINGS=settings)
     app.extensions["kav"] = Kav(settings, records, rest, media, call_aftermath.Aftermath(settings, records, rest))
     gate = routes_twilio.Gate(settings)
-    routes_twilio.init_app(app, routes_twilio.Desk(settings, media, records, phrases), gate)
+    routes_twilio.init_app(app, routes_twilio.Desk(settings, media, records, phrases, flows), gate)
 
     app.before_request(gate.stranger)
 
@@ -211,7 +214,11 @@ def main() -> int:
     if missing := settings.missing():
         sys.stderr.write(missing + "\n")
         return 2
-    serve(settings)
+    try:
+        serve(settings)
+    except FlowFileError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
     return 0
 
 

@@ -11,7 +11,9 @@ from gevent.event import Event
 
 import realtime_prompt_builder as prompt
 import stream_registry
+from kav.call.conversation import Conversation
 from kav.call.session import CallRules
+from kav.flow_files import Flows
 from kav.records import Records
 from kav.settings import Settings
 from kav.wire import realtime, twilio_media
@@ -36,9 +38,10 @@ class MediaDesk:
     """The media sockets of one process."""
 
     def __init__(
-        self, settings: Settings, connector: realtime.Connector, phrases: prompt.Phrases, records: Records
+        self, settings: Settings, connector: realtime.Connector, phrases: prompt.Phrases, flows: Flows, records: Records
     ) -> None:
         self._phrases = phrases
+        self._flows = flows
         self.live: set[Stream] = set()
         self.sockets = 0
         """Open media sockets, also those that have not said who they are."""
@@ -47,7 +50,7 @@ class MediaDesk:
         self._settings = settings
         self._connector = connector
         self._records = records
-        self._model_session = prompt.build_session(settings)
+        self._model_sessions = {flow.id: prompt.build_session(settings, flow) for flow in flows.flows}
         self._stopping = Event()
 
     @property
@@ -81,7 +84,10 @@ class MediaDesk:
                 ws.close(POLICY_VIOLATION)
                 return
             leg = self._claim_leg(entry)
-            stream = Stream(ws, start.stream_sid, entry, leg, self._rules(entry), self._phrases)
+            flow = self._flows.by_id(entry["business"])
+            if entry["conversation"] is None:
+                entry["conversation"] = Conversation(flow, self._phrases.texts, entry["from_number"])
+            stream = Stream(ws, start.stream_sid, entry, leg, self._rules(entry), flow, self._phrases)
             entry["stream"], entry["wake"], entry["streamed"] = stream, stream.stop, True
             self.live.add(stream)
             try:
@@ -125,7 +131,7 @@ class MediaDesk:
         return ModelLeg(
             entry["call_sid"],
             self._connector,
-            self._model_session,
+            self._model_sessions[entry["business"]],
             entry["from_number"],
             self._settings.MODEL_CONNECT_TIMEOUT_S,
             attempts=attempts,

@@ -18,12 +18,16 @@ import gevent
 import realtime_prompt_builder as prompt
 import stream_registry
 from kav.call import actions, events
+from kav.call.flow import Flow
 from kav.call.session import CallRules, CallSession
 from kav.settings import Settings
 from kav.wire import realtime, twilio_media
 from kav.wire.model_leg import ModelLeg
 from kav.wire.websocket import GOING_AWAY, NORMAL, Closed, WebSocket
 from stream_registry import Entry
+
+DEFAULT_TIMEZONE: Final = "Asia/Jerusalem"
+"""Of a business that names no opening hours."""
 
 FIN_WAIT_S: Final = 1.0
 """Upper bound of waiting for both FINs before the record is written; they take some milliseconds."""
@@ -61,6 +65,7 @@ class Stream:
         entry: Entry,
         leg: ModelLeg,
         rules: CallRules,
+        flow: Flow,
         phrases: prompt.Phrases,
     ) -> None:
         self.call_sid = entry["call_sid"]
@@ -68,9 +73,10 @@ class Stream:
         self._ws = ws
         self._entry = entry
         self._leg = leg
+        self._flow = flow
         self._phrases = phrases
         self._encoder = twilio_media.Encoder(stream_sid)
-        self._session = CallSession(rules)
+        self._session = CallSession(rules, entry["conversation"])
         self._tally = Tally()
         self._last_sequence = 0
         self._stopped_at: float | None = None
@@ -91,7 +97,7 @@ class Stream:
             actions.DeleteItem: lambda action: leg.send(realtime.item_delete(action.item_id)),
             actions.RunTool: self._run_tool,
             actions.SendToolOutput: lambda action: leg.send(realtime.tool_output(action.call_id, action.output)),
-            actions.ProbeModel: lambda action: leg.send(realtime.item_retrieve(_phrase_item(action.key))),
+            actions.ProbeModel: lambda action: leg.send(realtime.item_retrieve(_order_item(action.key))),
             actions.EndCall: self._end_call,
         }
 
@@ -190,14 +196,14 @@ class Stream:
         self._ws.overtake(self._encoder.clear, action.generation)
 
     def _request(self, action: actions.RequestResponse) -> None:
-        if action.kind == "phrase":
-            words = self._phrases.text(action.phrase, self._entry["language"])
-            self._leg.send(realtime.system_item(_phrase_item(action.key), prompt.quote(words)))
-        self._leg.send(realtime.response_create(action.key, tools=action.kind == "answer"))
+        order = prompt.order(self._flow, self._phrases, action, time_at(self._flow))
+        if order:
+            self._leg.send(realtime.system_item(_order_item(action.key), order))
+        self._leg.send(realtime.response_create(action.key, action.kind))
 
     def _run_tool(self, action: actions.RunTool) -> None:
         def work() -> None:
-            output = run_tool(action.name)
+            output = run_tool(action.name, self._flow)
             self._decide(events.ToolFinished(time.monotonic(), action.call_id, output))
 
         self._tools.append(gevent.spawn(work))
@@ -257,12 +263,18 @@ class Stream:
         return Outcome(self._end_reason or self._entry["end_reason"], last_fin_at - stopped_at, self._tally)
 
 
-def _phrase_item(key: str) -> str:
+def _order_item(key: str) -> str:
     return f"item_{key}"
 
 
-def run_tool(name: str) -> str:
+def run_tool(name: str, flow: Flow) -> str:
     """Return the output of a tool of Kav's own."""
     if name == "current_time":
-        return datetime.now(ZoneInfo("Asia/Jerusalem")).strftime("%A %Y-%m-%d %H:%M")
+        return time_at(flow)
     return f"There is no tool {name!r}."
+
+
+def time_at(flow: Flow) -> str:
+    """Return the weekday, date and time of day at the business."""
+    zone = flow.hours.timezone if flow.hours is not None else DEFAULT_TIMEZONE
+    return datetime.now(ZoneInfo(zone)).strftime("%A %Y-%m-%d %H:%M")

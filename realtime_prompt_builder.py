@@ -1,7 +1,8 @@
 """Words for the model: its instructions, its tools, and Kav's fixed phrases by id and language.
 
-The instructions are one constant prefix for the whole call; what changes travels as appended items. Texts are data:
-the phrases live in `kav/phrases/<language>.yaml`, a file per language.
+The instructions are one constant prefix for the whole call; what changes travels as appended system items, one before
+each request: what to judge, or what to say. Texts are data: the phrases live in `kav/phrases/<language>.yaml`, a file
+for each language, and a business's own in its flow file.
 """
 
 from collections.abc import Mapping
@@ -11,6 +12,9 @@ from typing import Any, Final
 
 import yaml
 
+from kav.call.actions import RequestResponse
+from kav.call.flow import AnswerKind, Flow
+from kav.call.flow_lock import Directive, Say
 from kav.settings import Settings
 
 DEFAULT_LANGUAGE: Final = "he"
@@ -33,23 +37,54 @@ PHRASE_IDS: Final = (
     "do_not_call",
 )
 
-INSTRUCTIONS: Final = """\
+IDENTITY: Final = """\
 # Who you are
-You are the digital representative of a business, on the telephone. If you are asked, say that you are a digital
-representative, not a person.
+You are the digital representative of {business}, on the telephone. Say so if you are asked; never claim to be a person.
+In Hebrew you speak of yourself in the {gender}.
 
 # How you speak
-Hebrew, unless the caller speaks another language: then that language, from your next sentence on, unmixed.
-Short, clear and human: one or two sentences, then let the caller speak. Say numbers, dates and hours as one says them
-on the telephone. Never read out symbols, lists or links.
+Short, clear and human: one or two sentences, then let the caller speak. Never read out symbols, lists or links.
+Spoken Hebrew: numbers, prices, dates and hours in words, as one says them on the telephone, in the right grammatical
+gender (שלוש דלתות, שלושה חודשים, השעה שלוש וחצי); telephone numbers digit by digit. Address the caller in the plural.
+"""
 
+SUPREME_RULE: Final = """
 # The supreme rule
-Before every reply ask yourself: did the caller ask a question? If so, answer it first, briefly. If you do not know,
-say so. Never say that something was done, ordered or booked unless a tool has confirmed it.
+Before every reply ask yourself: did the caller ask a question? If so, answer it first, briefly, from the facts below.
+If you do not know, say so. Never say that something was done, ordered or booked unless you were told that it was.
+"""
 
+FLOW_RULE: Final = """
+# The script
+The business has a script of questions, and a system message tells you which one is active. Exactly one is: never ask
+another, never ask two at once, never return to an earlier one, and do not say goodbye on your own. When you are asked
+to judge the caller's last turn, call exactly one tool. When you are told what to say, say that.
+"""
+
+LANGUAGE_RULE: Final = """
+# Language
+{language} at first. A caller who speaks another language gets that language at once and for the rest of the call,
+unmixed; if they switch again, so do you. A name, a brand, a number or one borrowed word is no other language.
+"""
+
+CLOSING_RULE: Final = """
+# Goodbye
+When the caller has taken leave, and only then, say exactly “{closing}”, in the caller's language. Thanks alone are no
+leave.
+"""
+
+FIXED_RULE: Final = """
 # Fixed sentences
 A system message may give you a sentence between « and ». Say exactly that sentence, word for word, and nothing else.
 """
+
+LANGUAGE_NAMES: Final = {"he": "Hebrew", "en": "English", "ar": "Arabic", "ru": "Russian"}
+
+MAX_PROMPT_TOKENS: Final = 16_384
+"""What instructions and tools may take together (Realtime API); estimated below, on the safe side."""
+
+CHARACTERS_A_TOKEN: Final = 1.5
+"""As for Hebrew; Latin letters take fewer tokens."""
 
 TOOLS: Final[tuple[dict[str, Any], ...]] = (
     {
@@ -59,6 +94,46 @@ TOOLS: Final[tuple[dict[str, Any], ...]] = (
         "parameters": {"type": "object", "properties": {}, "additionalProperties": False},
     },
 )
+
+
+KIND_WORDS: Final[Mapping[AnswerKind, str]] = {
+    "text": "the caller's words, briefly",
+    "choice": "one of the choices",
+    "yes_no": "yes or no",
+    "number": "a number in digits",
+    "phone": "a telephone number in digits",
+    "date": "a date as YYYY-MM-DD",
+    "time": "a time of day as HH:MM, 24 hours",
+    "name": "a name",
+    "address": "an address",
+}
+
+OWN_QUESTIONS: Final = {
+    "confirm": " You have read its value back and asked whether it is right: yes or no is the answer to that.",
+    "resume": " You have asked whether to go on from where you were: a bare yes or no is the answer to that.",
+    "still_there": " You have asked whether the caller is still there: a bare yes or no is the answer to that.",
+    "what_else": " You have asked what else is wanted: a bare no means that the caller takes leave.",
+}
+"""What the judge is told of an open question that is not the step's own, by the lock's name for it."""
+
+SPEAK_WORDS: Final[Mapping[Say, str]] = {
+    "ask": "Acknowledge what the caller said in at most three words, then ask exactly {question}",
+    "ask_again": "Ask exactly {question}",
+    "not_understood": "Say briefly that you need this answer, then ask exactly {question}",
+    "confirm": "Read back “{value}” as one says it on the telephone, and ask whether that is right.",
+    "answer_then_resume": "Answer the caller's question in one or two sentences, then end with exactly “{resume}”",
+    "no_transfer": "Say that no person is available now, then ask exactly {question}",
+    "talk": "Answer the caller briefly, and ask whether there is anything else.",
+}
+
+LANGUAGE_ARGUMENT: Final = {
+    "type": "string",
+    "description": "ISO 639-1 code of the language the caller speaks, e.g. he",
+}
+
+
+class PromptTooLong(ValueError):
+    """A flow's words do not fit into the model's limits; the message says which flow, and what to shorten."""
 
 
 class MissingPhrase(LookupError):
@@ -111,7 +186,103 @@ def quote(text: str) -> str:
     return f"Say to the caller exactly the following, word for word, in its own language, and nothing else: «{text}»"
 
 
-def build_session(settings: Settings) -> dict[str, Any]:
+def quote_translated(text: str, language: str) -> str:
+    """Return the system message that makes the model say `text` in a language that Kav has no texts for."""
+    return f"Say the following to the caller in the language {language!r}, nothing more and nothing less: «{text}»"
+
+
+def language_name(language: str) -> str:
+    """Return a language's English name, or its code."""
+    return LANGUAGE_NAMES.get(language, language)
+
+
+def build_instructions(flow: Flow) -> str:
+    """Return the constant prefix of a call: identity, supreme rule, script, language, fixed sentences, facts."""
+    parts = [IDENTITY.format(business=flow.business, gender="feminine" if flow.gender == "female" else "masculine")]
+    parts.append(SUPREME_RULE)
+    closing = flow.closing.get(flow.language, "")
+    parts.append(FLOW_RULE if flow.steps else CLOSING_RULE.format(closing=closing))
+    parts += [LANGUAGE_RULE.format(language=language_name(flow.language)), FIXED_RULE]
+    if flow.facts:
+        parts.append(f"\n# Facts\n{flow.facts.strip()}\n")
+    if flow.hours is not None:
+        days = "; ".join(f"{day} {', '.join(spans) or 'closed'}" for day, spans in flow.hours.days.items())
+        parts.append(f"\n# Opening hours ({flow.hours.timezone})\n{days}\n")
+    return "".join(parts)
+
+
+def judge_tools() -> list[dict[str, Any]]:
+    """Return the six tools with which a turn is judged (Realtime API, function tools)."""
+    step = {"type": "string", "description": "id of the question"}
+    value = {"type": ["string", "number", "boolean"], "description": "what the caller answered, in the kind's own form"}
+    more = {"type": "boolean", "description": "the same turn holds another answer, or a question as well"}
+    reason = {"type": "string", "enum": ["dont_know", "not_understood", "refused"]}
+    asked = {"type": "string", "description": "what the caller asked"}
+    return [
+        _tool("answer_step", "The caller answered the active question.", {"step": step, "value": value, "more": more}),
+        _tool("correct_answer", "The caller changed an earlier answer.", {"step": step, "value": value, "more": more}),
+        _tool("side_question", "The caller asked something; the active question is not answered.", {"question": asked}),
+        _tool("unclear", "Neither an answer nor a question, or it cannot be understood.", {"reason": reason}),
+        _tool("transfer_to_human", "The caller asks for a person.", {}),
+        _tool("end_call", "The caller takes leave for good; thanks alone are no leave.", {}),
+    ]
+
+
+def _tool(name: str, description: str, properties: dict[str, Any]) -> dict[str, Any]:
+    parameters = {
+        "type": "object",
+        "properties": {**properties, "language": LANGUAGE_ARGUMENT},
+        "required": ["language"],
+    }
+    return {"type": "function", "name": name, "description": description, "parameters": parameters}
+
+
+def judge(flow: Flow, directive: Directive) -> str:
+    """Return the system message under which the caller's last turn is judged: the open question and its kind."""
+    step = flow.step(directive.step)
+    if step is None:
+        return "Judge the caller's last turn with one tool call. No question is open."
+    kind = f"one of: {', '.join(step.choices)}" if step.choices else KIND_WORDS[step.kind]
+    own = OWN_QUESTIONS.get(directive.why, "")
+    this_number = " If they mean the number they call from, the value is caller_id." if step.default_caller_id else ""
+    return (
+        f"Judge the caller's last turn with one tool call. The active question is {step.id}: "
+        f"“{step.ask.get(flow.language, '')}” Its value: {kind}.{this_number}{own}"
+    )
+
+
+def speak(flow: Flow, directive: Directive, language: str, resume: str, now: str) -> str:
+    """Return the system message that says what to say; `resume` is the resume phrase, `now` the time there."""
+    step = flow.step(directive.step)
+    question = ""
+    if step is not None:
+        own = step.ask.get(language)
+        question = f"“{own}”" if own else f"this, in {language_name(language)}: “{step.ask[flow.language]}”"
+    words = SPEAK_WORDS[directive.say].format(question=question, value=directive.value, resume=resume)
+    return f"Speak {language_name(language)} only. {words} It is now {now} at the business."
+
+
+def order(flow: Flow, phrases: Phrases, request: RequestResponse, now: str) -> str:
+    """Return the system message that goes before a request for a response, if any: what to judge, or what to say."""
+    language = request.language or flow.language
+    if request.kind == "phrase":
+        if request.text or language in phrases.texts:
+            return quote(request.text or phrases.text(request.phrase, language))
+        return quote_translated(own_text(flow, phrases, request.phrase), language)
+    if request.directive is None:
+        return ""
+    if request.kind == "judge":
+        return judge(flow, request.directive)
+    return speak(flow, request.directive, language, phrases.text("resume", language), now)
+
+
+def own_text(flow: Flow, phrases: Phrases, phrase: str) -> str:
+    """Return a phrase in the flow's own language, its own words first."""
+    own = {"greeting": flow.greeting, "closing": flow.closing}.get(phrase, {})
+    return own.get(flow.language) or phrases.text(phrase, flow.language)
+
+
+def build_session(settings: Settings, flow: Flow) -> dict[str, Any]:
     """Return the `session` of `session.update` (Realtime API, GA): mu-law both ways, and turns that Kav alone answers.
 
     `create_response` is off, for Kav decides when the bot speaks; `interrupt_response` is on, for the model's own
@@ -121,7 +292,7 @@ def build_session(settings: Settings) -> dict[str, Any]:
     session: dict[str, Any] = {
         "type": "realtime",
         "output_modalities": ["audio"],
-        "instructions": INSTRUCTIONS,
+        "instructions": build_instructions(flow),
         "audio": {
             "input": {
                 "format": pcmu,
@@ -137,9 +308,9 @@ def build_session(settings: Settings) -> dict[str, Any]:
                     "interrupt_response": True,
                 },
             },
-            "output": {"format": pcmu, "voice": settings.OPENAI_VOICE, "speed": 1.0},
+            "output": {"format": pcmu, "voice": flow.voice or settings.OPENAI_VOICE, "speed": 1.0},
         },
-        "tools": list(TOOLS),
+        "tools": judge_tools() if flow.steps else list(TOOLS),
         "tool_choice": "auto",
         "max_output_tokens": 1024,
         "truncation": {"type": "retention_ratio", "retention_ratio": 0.8},
@@ -147,4 +318,13 @@ def build_session(settings: Settings) -> dict[str, Any]:
     }
     if settings.OPENAI_REALTIME_MODEL.startswith("gpt-realtime-2"):
         session["reasoning"] = {"effort": "low"}  # other models refuse the whole update for it
+    _check_length(flow, session)
     return session
+
+
+def _check_length(flow: Flow, session: dict[str, Any]) -> None:
+    tokens = (len(session["instructions"]) + len(str(session["tools"])) / 2) / CHARACTERS_A_TOKEN
+    if tokens > MAX_PROMPT_TOKENS:
+        raise PromptTooLong(
+            f"The flow {flow.id} takes about {tokens:.0f} tokens of {MAX_PROMPT_TOKENS}: shorten its facts."
+        )

@@ -18,6 +18,7 @@ from werkzeug.exceptions import HTTPException
 import stream_registry
 from kav.call.actions import EndReason
 from kav.call.events import Direction
+from kav.flow_files import Flows
 from kav.records import Records
 from kav.settings import LOOPBACK, Settings
 from media_desk import MediaDesk
@@ -46,11 +47,12 @@ def hang_up() -> Response:
 class Desk:
     """Answers Twilio's webhooks for one installation."""
 
-    def __init__(self, settings: Settings, media: MediaDesk, records: Records, phrases: Phrases) -> None:
+    def __init__(self, settings: Settings, media: MediaDesk, records: Records, phrases: Phrases, flows: Flows) -> None:
         self._settings = settings
         self._media = media
         self._records = records
         self._phrases = phrases
+        self._flows = flows
 
     def voice(self) -> Response:
         """A call: answer it with a stream, or refuse it. A repeated CallSid gets the same answer."""
@@ -128,15 +130,18 @@ class Desk:
     def _register(self, form: Mapping[str, str]) -> Entry | None:
         """Return a new entry for a call to a number that somebody answers, else None."""
         call_sid, to_number = form.get("CallSid", ""), form.get("To", "")
-        if not call_sid or not self._answers(to_number):
+        flow = self._flows.inbound(to_number)
+        if not call_sid or flow is None:
             log.warning(
-                "no business answers %s: add it to KAV_DEFAULT_NUMBERS", to_number, extra={"call_sid": call_sid}
+                "no business answers %s: name it in a flow file, or in KAV_DEFAULT_NUMBERS",
+                to_number,
+                extra={"call_sid": call_sid},
             )
             return None
         entry = stream_registry.register(
             call_sid,
             direction=_direction(form),
-            business="default",
+            business=flow.id,
             from_number=form.get("From", ""),
             to_number=to_number,
         )
@@ -152,10 +157,6 @@ class Desk:
     def _full(self) -> bool:
         """Whether one more call is too many; those whose socket is still to come count too."""
         return self._media.full or stream_registry.live_count() > self._settings.MAX_CALLS
-
-    def _answers(self, number: str) -> bool:
-        numbers = self._settings.KAV_DEFAULT_NUMBERS
-        return self._settings.KAV_REHEARSAL or "*" in numbers or number in numbers
 
     def _stream(self, response: VoiceResponse, entry: Entry) -> VoiceResponse:
         """Append the stream; what follows it ends the call, so that a closed socket never leaves the line open."""

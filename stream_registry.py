@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, TypedDict
 
 from kav.call.actions import EndReason
 from kav.call.aftermath import Chore
+from kav.call.conversation import Conversation
 from kav.call.events import Direction
 
 AfterStream = Literal["hang_up", "apology"]
@@ -31,6 +32,8 @@ class Entry(TypedDict):
     from_number: str
     to_number: str
     language: str
+    conversation: Conversation | None
+    """Where the script stands; it outlives a lost stream."""
     token: str | None
     """Opaque, good for one stream; None once a stream has used it."""
     created_at: float
@@ -80,6 +83,7 @@ def register(call_sid: str, *, direction: Direction, business: str, from_number:
             from_number=from_number,
             to_number=to_number,
             language="he",
+            conversation=None,
             token=new_token(),
             created_at=time.monotonic(),
             ended=False,

@@ -64,7 +64,9 @@ class Conversation:
         return Reply("phrase", phrase, text=words.strip(), language=language)
 
     def turn(self) -> Reply:
-        """Return what follows a turn of the caller's: it is judged."""
+        """Return what follows a turn of the caller's: it is judged, or, where there are no steps, answered."""
+        if not self.flow.steps:
+            return Reply("answer", language=self.language.current)
         return Reply("judge", language=self.language.current, directive=self._question())
 
     def presence(self) -> Reply:
@@ -104,6 +106,9 @@ class Conversation:
 
     def said(self, reply: Reply, transcript: str) -> Reply | None:
         """Take what was said to its end; return what must be said on top of it, if anything."""
+        if reply.kind == "answer":
+            self._answered(transcript)
+            return None
         if contradicts(transcript, reply.language):
             self.breaches.append(Breach("wrong language", reply.language))
         if reply.kind == "phrase":
@@ -113,6 +118,12 @@ class Conversation:
             return None
         self.breaches.append(Breach("resume phrase missing"))
         return self._phrase(RESUME)
+
+    def _answered(self, transcript: str) -> None:
+        """Where there are no steps, the flow's own closing at an answer's end is the goodbye."""
+        closings = [plain(text) for text in self.flow.closing.values() if plain(text)]
+        if plain(transcript).endswith(tuple(closings)) and closings:
+            self.farewell.say()
 
     def _phrase_said(self, reply: Reply, transcript: str) -> Reply | None:
         exact = not reply.text or plain(transcript) == plain(reply.text)

@@ -135,6 +135,7 @@ class BotWords:
 
     at: float
     response_id: str
+    item_id: str
     text: str
     whole: bool = False
 

@@ -67,7 +67,13 @@ class Response:
     called_tools: bool = False
     unheard: list[str] = field(default_factory=list)
     """Message items that were announced and have no audio yet."""
-    transcript: str = ""
+    words: dict[str, str] = field(default_factory=dict)
+    """What it says, by item."""
+
+    @property
+    def transcript(self) -> str:
+        """All that it says, as far as it has said it."""
+        return " ".join(self.words.values())
 
 
 class Replies:

@@ -223,7 +223,8 @@ class CallSession:
     def _bot_words(self, event: BotWords) -> list[Action]:
         response = self._replies.live(event.response_id, event.at)
         if response is not None:
-            response.transcript = event.text if event.whole else response.transcript + event.text
+            said = response.words.get(event.item_id, "")
+            response.words[event.item_id] = event.text if event.whole else said + event.text
             self._last_words = response.transcript
         return []
 

@@ -29,6 +29,10 @@ class Flows:
         """Return an outbound flow by its id."""
         return next((flow for flow in self.flows if flow.direction == "outbound" and flow.id == flow_id), None)
 
+    def by_id(self, flow_id: str) -> Flow:
+        """Return the flow with this id, which is one of them."""
+        return next(flow for flow in self.flows if flow.id == flow_id)
+
     @property
     def default(self) -> Flow | None:
         """The flow without numbers."""

@@ -56,12 +56,14 @@ class FrameReader:
         self._mask_flag = MASKED if masked else 0
         self._mask_bytes = 4 if masked else 0
         self._max_bytes = max_message_bytes
-        self._partial = b""
+        self._partial = bytearray()
+        self._wanted = 0
+        """Bytes that `_partial` must have before it is worth looking at: a huge frame is not copied for each piece."""
         self._fragmented = False
 
     def feed(self, data: bytes) -> Iterator[tuple[bool, bytes]]:
         """Yield (True, message) for each whole text message and (False, frame as it came) for each other frame."""
-        buffer = self._partial + data if self._partial else data
+        buffer = self._joined(data)
         at, end = 0, len(buffer)
         while end - at >= 2:
             length, start = buffer[at + 1] & 0x7F, at + 2
@@ -76,10 +78,24 @@ class FrameReader:
                 at = end
                 break
             if start + length > end:
+                self._wanted = start + length - at
                 break
             yield self._cut(buffer, at, start, start + length)
             at = start + length
-        self._partial = buffer[at:]
+        if at < end:
+            self._partial += memoryview(buffer)[at:]
+
+    def _joined(self, data: bytes) -> bytes:
+        """Return what there is to look at: `data`, after what came before it; nothing while a frame is incomplete."""
+        if not self._partial:
+            return data
+        self._partial += data
+        if len(self._partial) < self._wanted:
+            return b""
+        buffer = bytes(self._partial)
+        self._partial.clear()
+        self._wanted = 0
+        return buffer
 
     def _cut(self, buffer: bytes, at: int, start: int, stop: int) -> tuple[bool, bytes]:
         first = buffer[at]

@@ -18,6 +18,7 @@ from msgspec import Raw, Struct
 from websockets.protocol import Side
 
 from kav.call import events
+from kav.call.actions import ReplyKind
 from kav.wire.twilio_media import audio_bytes, base64_text
 from kav.wire.websocket import WebSocket
 
@@ -97,11 +98,17 @@ def system_item(item_id: str, text: str) -> bytes:
     return msgspec.json.encode({"type": "conversation.item.create", "event_id": item_id, "item": item})
 
 
-def response_create(key: str, *, tools: bool) -> bytes:
+_RESPONSES: Final[dict[ReplyKind, dict[str, Any]]] = {
+    "answer": {},
+    "phrase": {"tool_choice": "none"},
+    "speak": {"tool_choice": "none"},
+    "judge": {"tool_choice": "required", "output_modalities": ["text"]},
+}
+
+
+def response_create(key: str, kind: ReplyKind) -> bytes:
     """Encode `response.create`; `key` comes back in the response's metadata, and as event_id in an error."""
-    response: dict[str, Any] = {"metadata": {"kav": key}}
-    if not tools:
-        response["tool_choice"] = "none"
+    response = {"metadata": {"kav": key}, **_RESPONSES[kind]}
     return msgspec.json.encode({"type": "response.create", "event_id": key, "response": response})
 
 
@@ -242,6 +249,18 @@ class _AudioDone(Struct):
     item_id: str
 
 
+class _BotWords(Struct):
+    response_id: str
+    item_id: str
+    delta: str = ""
+    transcript: str = ""
+
+
+class _CallerWords(Struct):
+    item_id: str
+    transcript: str = ""
+
+
 class MalformedEvent(ValueError):
     """A server event that cannot be read; it is passed over and counted."""
 
@@ -299,6 +318,18 @@ def _audio_done(at: float, event: _AudioDone) -> Translated:
     return events.ItemAudioDone(at, event.response_id, event.item_id)
 
 
+def _bot_words(at: float, event: _BotWords) -> Translated:
+    return events.BotWords(at, event.response_id, event.item_id, event.delta)
+
+
+def _all_bot_words(at: float, event: _BotWords) -> Translated:
+    return events.BotWords(at, event.response_id, event.item_id, event.transcript, whole=True)
+
+
+def _caller_words(at: float, event: _CallerWords) -> Translated:
+    return events.CallerWords(at, event.item_id, event.transcript)
+
+
 def _as_it_is(_: float, event: SessionUpdated | ErrorEvent) -> Translated:
     return event
 
@@ -308,12 +339,15 @@ _translators: Final[dict[str, _Translator]] = {
     "error": _of(ErrorEvent, _as_it_is),
     "input_audio_buffer.speech_started": _of(_ItemEvent, _speech_started),
     "input_audio_buffer.committed": _of(_ItemEvent, _committed),
+    "conversation.item.input_audio_transcription.completed": _of(_CallerWords, _caller_words),
     "response.created": _of(_ResponseEvent, _created),
     "response.done": _of(_ResponseEvent, _done),
     "response.output_item.added": _of(_OutputItemEvent, _item_added),
     "response.output_item.done": _of(_OutputItemEvent, _item_done),
     "response.output_audio.delta": _of(_AudioDelta, _audio_delta),
     "response.output_audio.done": _of(_AudioDone, _audio_done),
+    "response.output_audio_transcript.delta": _of(_BotWords, _bot_words),
+    "response.output_audio_transcript.done": _of(_BotWords, _all_bot_words),
 }
 _type_of: Final = msgspec.json.Decoder(_Envelope).decode
 

@@ -72,7 +72,7 @@ class World:
         response = self.created()
         self.added(item)
         self.audio(item, ms)
-        self.do(ev.BotWords(self.now, response, words, whole=True))
+        self.do(ev.BotWords(self.now, response, item, words, whole=True))
         self.do(ev.ItemAudioDone(self.now, response, item))
         self.finish()
 

@@ -3,7 +3,7 @@
 import itertools
 import random
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rehearsal.audio import SAMPLE_RATE, tone
 from rehearsal.model import Faults, ModelSession, Reply, ReplyRequest, Say, Script
@@ -42,10 +42,17 @@ class Voiced(Script):
         return ""
 
     def reply(self, request: ReplyRequest) -> Reply:
-        """The greeting for a phrase, the next answer for anything else."""
+        """The greeting for a phrase, in the words that were asked for; the next answer for anything else."""
         if request.phrase is not None:
-            return self.greeting
+            return _in_words(self.greeting, request.phrase)
         return self.answers.pop(0) if self.answers else say(noise(0, 200))
+
+
+def _in_words(reply: Reply, phrase: str) -> Reply:
+    """A reply whose first item says the phrase, and whose others say nothing that could be read."""
+    texts = itertools.chain([phrase], itertools.repeat(""))
+    parts = [replace(part, text=next(texts)) if isinstance(part, Say) else part for part in reply.parts]
+    return replace(reply, parts=parts)
 
 
 @dataclass(frozen=True)

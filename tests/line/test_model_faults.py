@@ -48,7 +48,8 @@ async def apologises(world: World, call: Call, within_s: float) -> None:
 
 
 async def goes_on(talk: Talk) -> None:
-    """The caller is still answered."""
+    """The greeting was heard whole, and the caller is still answered."""
+    await talk.call.until(lambda: talk.heard_ms_of(GREETING) == 600)
     replies = len(talk.session.journal.of("response.done"))
     await talk.call.say(SPEECH)
     await talk.session.wait_for("response.done", replies + 1)
@@ -108,18 +109,14 @@ async def test_a_prewarm_that_fails_is_tried_once_more_by_the_stream(world: Worl
         call = await world.call(Voiced(say(GREETING), [say(ANSWER)]), line, faults=[fault])
         await call.until_streaming()
         number = 1 if fault.refuse_status else 2
-        talk = Talk(call, await world.session_of(call, number))
-        await call.until(lambda: talk.heard_ms_of(GREETING) == 600)
+        await goes_on(Talk(call, await world.session_of(call, number)))
         assert world.upgrades_of(call) == 2
-        await goes_on(talk)
 
     await in_parallel({name: suffer(fault) for name, fault in kinds.items()})
 
 
 async def test_a_model_that_never_says_that_the_session_is_created_is_used_all_the_same(world: World) -> None:
-    talk = await talking(world, say(GREETING), say(ANSWER), faults=[Faults(no_session_created=True)])
-    await talk.call.until(lambda: talk.heard_ms_of(GREETING) == 600)
-    await goes_on(talk)
+    await goes_on(await talking(world, say(GREETING), say(ANSWER), faults=[Faults(no_session_created=True)]))
 
 
 DEATHS = {
@@ -149,49 +146,47 @@ async def test_a_model_that_dies_or_falls_silent_ends_with_an_apology(world: Wor
     await in_parallel({name: suffer(act) for name, act in DEATHS.items()})
 
 
-@pytest.mark.parametrize("kind", [*GARBAGE, "binary"])
-async def test_garbage_is_passed_over(world: World, kind: str) -> None:
-    fault = Faults(after=(After("response.output_audio.delta", lambda session: session.garbage(kind)),))
-    talk = await talking(world, say(GREETING), say(ANSWER), faults=[fault])
-    await talk.call.until(lambda: talk.heard_ms_of(GREETING) == 600)
-    await goes_on(talk)
+async def test_garbage_is_passed_over(world: World) -> None:
+    async def suffer(kind: str) -> None:
+        fault = Faults(after=(After("response.output_audio.delta", lambda session: session.garbage(kind)),))
+        await goes_on(await talking(world, say(GREETING), say(ANSWER), faults=[fault]))
+
+    await in_parallel({kind: suffer(kind) for kind in (*GARBAGE, "binary")})
 
 
-@pytest.mark.parametrize(
-    "code", ["rate_limit_exceeded", "response_cancel_not_active", "item_not_found", "invalid_value"]
-)
-async def test_errors_that_are_not_fatal_leave_the_call_alone(world: World, code: str) -> None:
-    fault = Faults(after=(After("response.create", fail(code)), After("response.output_audio.delta", fail(code))))
-    talk = await talking(world, say(GREETING), say(ANSWER), faults=[fault])
-    await talk.call.until(lambda: talk.heard_ms_of(GREETING) == 600)
-    await goes_on(talk)
+BENIGN = ("rate_limit_exceeded", "response_cancel_not_active", "item_not_found", "invalid_value")
+
+
+async def test_errors_that_are_not_fatal_leave_the_call_alone(world: World) -> None:
+    async def suffer(code: str) -> None:
+        fault = Faults(after=(After("response.create", fail(code)), After("response.output_audio.delta", fail(code))))
+        await goes_on(await talking(world, say(GREETING), say(ANSWER), faults=[fault]))
+
+    await in_parallel({code: suffer(code) for code in BENIGN})
 
 
 FAILED, EMPTY = Reply(status="failed", first_after_s=0.05), Reply(first_after_s=0.05)
 
 
-@pytest.mark.parametrize("bad", [FAILED, EMPTY], ids=["failed", "empty"])
-async def test_a_reply_that_came_to_nothing_is_asked_for_once_more(world: World, bad: Reply) -> None:
-    talk = await talking(world, say(GREETING), bad, say(ANSWER))
-    await talk.call.until(lambda: talk.heard_ms_of(GREETING) == 600)
-    await goes_on(talk)
+BROKE = Reply(status="failed", error=("insufficient_quota", "You exceeded your current quota."))
 
 
-@pytest.mark.parametrize("bad", [FAILED, EMPTY], ids=["failed", "empty"])
-async def test_a_reply_that_comes_to_nothing_twice_ends_with_an_apology(world: World, bad: Reply) -> None:
-    talk = await talking(world, say(GREETING), bad, bad)
-    await talk.session.wait_for("response.done")
-    await talk.call.say(SPEECH)
-    await apologises(world, talk.call, SLACK_S)
+async def test_a_reply_that_came_to_nothing_is_asked_for_once_more(world: World) -> None:
+    async def suffer(bad: Reply) -> None:
+        await goes_on(await talking(world, say(GREETING), bad, say(ANSWER)))
+
+    await in_parallel({"failed": suffer(FAILED), "empty": suffer(EMPTY)})
 
 
-async def test_a_reply_that_fails_for_a_fatal_reason_is_not_asked_for_again(world: World) -> None:
-    broke = Reply(status="failed", error=("insufficient_quota", "You exceeded your current quota."))
-    talk = await talking(world, say(GREETING), broke, say(ANSWER))
-    await talk.session.wait_for("response.done")
-    await talk.call.say(SPEECH)
-    await apologises(world, talk.call, SLACK_S)
-    assert len(talk.asked("response.create")) == 2
+async def test_a_reply_that_comes_to_nothing_twice_or_must_fail_ends_with_an_apology(world: World) -> None:
+    async def suffer(*bad: Reply) -> None:
+        talk = await talking(world, say(GREETING), *bad)
+        await talk.session.wait_for("response.done")
+        await talk.call.say(SPEECH)
+        await apologises(world, talk.call, SLACK_S)
+        assert len(talk.asked("response.create")) == 1 + len(bad)
+
+    await in_parallel({"failed": suffer(FAILED, FAILED), "empty": suffer(EMPTY, EMPTY), "fatal": suffer(BROKE)})
 
 
 async def test_a_reply_that_ends_too_early_is_heard_as_far_as_it_goes(world: World) -> None:
@@ -204,8 +199,7 @@ async def test_a_reply_that_ends_too_early_is_heard_as_far_as_it_goes(world: Wor
 
 
 async def test_a_model_that_is_slow_to_begin_is_waited_for(world: World) -> None:
-    talk = await talking(world, say(GREETING), say(ANSWER), faults=[Faults(created_after_s=REPLY_TIMEOUT_S / 2)])
-    await talk.call.until(lambda: talk.heard_ms_of(GREETING) == 600)
+    talk = await talking(world, say(GREETING), say(ANSWER), faults=[Faults(created_after_s=REPLY_TIMEOUT_S / 4)])
     await goes_on(talk)
     assert len(talk.asked("response.create")) == 2
 
@@ -221,19 +215,19 @@ async def test_a_response_that_nobody_asked_for_is_not_heard(world: World) -> No
     assert talk.session.conversation.find(talk.items[1]) is None, "the model does not believe that it was heard"
 
 
-@pytest.mark.parametrize("created_after_s", [0.0, 0.4])
-async def test_a_model_that_answers_a_turn_by_itself_does_not_make_the_bot_answer_twice(
-    world: World, created_after_s: float
-) -> None:
-    by_itself = After("input_audio_buffer.committed", lambda session: session.answer_turn())
-    fault = Faults(created_after_s=created_after_s, after=(by_itself,))
-    talk = await talking(world, say(GREETING), say(ANSWER), say(ANSWER), faults=[fault])
-    await talk.call.until(lambda: talk.heard_ms_of(GREETING) == 600)
-    await talk.call.say(SPEECH)
-    await talk.call.until(lambda: talk.heard_ms_of(ANSWER) == 600)
-    await talk.call.until_quiet(for_s=0.3)
-    assert talk.call.heard_ms == 1200, "one answer"
-    assert talk.call.said == []
+async def test_a_model_that_answers_a_turn_by_itself_does_not_make_the_bot_answer_twice(world: World) -> None:
+    async def suffer(created_after_s: float) -> None:
+        by_itself = After("input_audio_buffer.committed", lambda session: session.answer_turn())
+        fault = Faults(created_after_s=created_after_s, after=(by_itself,))
+        talk = await talking(world, say(GREETING), say(ANSWER), say(ANSWER), faults=[fault])
+        await talk.call.until(lambda: talk.heard_ms_of(GREETING) == 600)
+        await talk.call.say(SPEECH)
+        await talk.call.until(lambda: talk.heard_ms_of(ANSWER) == 600)
+        await talk.call.until_quiet(for_s=0.3)
+        assert talk.call.heard_ms == 1200, "one answer"
+        assert talk.call.said == []
+
+    await in_parallel({"created at once": suffer(0.0), "created late": suffer(0.4)})
 
 
 async def test_a_strangers_stream_never_opens_a_model_connection(world: World) -> None:

@@ -4,7 +4,7 @@ import base64
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
@@ -44,6 +44,7 @@ def test_arbitrary_bytes_are_read_or_refused(message: bytes) -> None:
     refused_or_read(message)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no failure
 @given(
     st.sampled_from(["media", "start", "mark", "dtmf", "stop", "connected", "surprise"]),
     st.dictionaries(
@@ -91,6 +92,7 @@ def test_an_escaped_slash_is_a_slash() -> None:
     assert base64_text(Raw(rb'"\/\/8="'), 100) == b'"//8="'
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(alphabet="AB/+=\\ \n", max_size=12) | st.text(max_size=12))
 def test_what_passes_for_base64_is_base64(text: str) -> None:
     passed = base64_text(Raw(json.dumps(text).encode()), MAX_PAYLOAD_BYTES)
