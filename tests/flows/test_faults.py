@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kav.flow_files import Fault, FlowFileError, read_flow
@@ -152,7 +152,7 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(deadline=None)  # it writes a file
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # it writes a file
 @given(st.lists(PIECES | st.text(max_size=5) | st.sampled_from(SMALL.splitlines(keepends=True)), max_size=30))
 def test_any_file_is_a_flow_or_has_faults_that_point_into_it(
     tmp_path_factory: pytest.TempPathFactory, text: list[str]

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kav.flow_files import FlowFileError, load_flows
@@ -128,7 +128,7 @@ BUSINESSES = st.lists(
 )
 
 
-@settings(deadline=None)  # it writes files
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # it writes files
 @given(BUSINESSES, st.booleans(), st.sets(NUMBERS | st.just("*")), NUMBERS)
 def test_no_number_ever_reaches_another_business(
     tmp_path_factory: pytest.TempPathFactory,

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kav.call.flow import Flow
@@ -136,7 +136,7 @@ def longest_way(flow: Flow) -> int:
     return from_step(flow.steps[0].id)
 
 
-@settings(deadline=None)  # it writes files
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # it writes files
 @given(BRANCHES)
 def test_whatever_is_answered_a_flow_that_was_accepted_ends(
     tmp_path_factory: pytest.TempPathFactory, branches: list[dict[str, str]]
