@@ -78,7 +78,7 @@ async def test_what_the_caller_says_before_the_model_is_ready_comes_first(world:
     said = await call.say(noise(3, 200) + SPEECH)
     talk = Talk(call, await world.session_of(call))
     await talk.session.wait_for("input_audio_buffer.committed")
-    await call.until(lambda: talk.heard_ms_of(ANSWER) == 600)
+    await call.until(lambda: call.heard_ms >= 200)
     forwarded(call, talk)
     assert noise(3, 200) + SPEECH in talk.session.audio_in
     ready_at = next(at for at, event in talk.session.sent if event["type"] == "session.updated")

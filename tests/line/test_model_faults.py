@@ -87,32 +87,33 @@ AT_CONNECT = {
 }
 
 
-@pytest.mark.parametrize("late", [False, True], ids=["adopted", "known before the stream"])
-async def test_a_model_that_cannot_be_reached_ends_with_an_apology(world: World, late: bool) -> None:
-    line = CallScript(line=Line(connect_after_s=1.3 if late else 0))
+STREAMS = {"adopts it": CallScript(), "comes when it has failed": CallScript(line=Line(connect_after_s=1.3))}
+"""When the stream comes, seen from the prewarmed connection."""
 
-    async def suffer(fault: Faults) -> None:
+
+async def test_a_model_that_cannot_be_reached_ends_with_an_apology(world: World) -> None:
+    async def suffer(fault: Faults, line: CallScript) -> None:
         call = await world.call(Voiced(say(GREETING)), line, faults=[fault] * 4)
         await call.until_streaming()
         await apologises(world, call, 2 * CONNECT_TIMEOUT_S + SLACK_S)
         assert world.upgrades_of(call) <= 2
 
-    await in_parallel({name: suffer(fault) for name, fault in AT_CONNECT.items()})
+    kinds = {f"{a}, {b}": (fault, line) for a, fault in AT_CONNECT.items() for b, line in STREAMS.items()}
+    await in_parallel({name: suffer(*kind) for name, kind in kinds.items()})
 
 
-@pytest.mark.parametrize("late", [False, True], ids=["adopted", "known before the stream"])
-async def test_a_prewarm_that_fails_is_tried_once_more_by_the_stream(world: World, late: bool) -> None:
-    line = CallScript(line=Line(connect_after_s=1.3 if late else 0))
-    kinds = {name: fault for name, fault in AT_CONNECT.items() if "refused with" in name or "before it is" in name}
+async def test_a_prewarm_that_fails_is_tried_once_more_by_the_stream(world: World) -> None:
+    passing = {name: fault for name, fault in AT_CONNECT.items() if "refused with" in name or "before it is" in name}
 
-    async def suffer(fault: Faults) -> None:
+    async def suffer(fault: Faults, line: CallScript) -> None:
         call = await world.call(Voiced(say(GREETING), [say(ANSWER)]), line, faults=[fault])
         await call.until_streaming()
         number = 1 if fault.refuse_status else 2
         await goes_on(Talk(call, await world.session_of(call, number)))
         assert world.upgrades_of(call) == 2
 
-    await in_parallel({name: suffer(fault) for name, fault in kinds.items()})
+    kinds = {f"{a}, {b}": (fault, line) for a, fault in passing.items() for b, line in STREAMS.items()}
+    await in_parallel({name: suffer(*kind) for name, kind in kinds.items()})
 
 
 async def test_a_model_that_never_says_that_the_session_is_created_is_used_all_the_same(world: World) -> None:
