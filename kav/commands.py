@@ -73,7 +73,8 @@ def doctor() -> None:
 @click.argument("folder", type=click.Path(path_type=Path), default=FOLDER)
 def check_flows(folder: Path) -> None:
     """Check the flow files of FOLDER (default: flows): a line each; exit status 1 when any of them has a fault."""
-    checked = check_folder(Path(os.path.relpath(folder)))
+    near = folder.resolve().is_relative_to(Path.cwd())
+    checked = check_folder(Path(os.path.relpath(folder)) if near else folder)
     for one in checked:
         click.echo("\n".join(str(fault) for fault in one.faults) or _summary(one))
     if any(one.faults for one in checked):
