@@ -239,14 +239,16 @@ class Player:
 
     def fins(self) -> list[Fin]:
         """Every socket of the call: how it ended, if it did."""
-        twilio = [self._fin("Twilio's", stream.peer) for stream in self._call.streams]
-        return twilio + [self._fin("the model's", session.peer) for session in self._world.sessions_of(self._call)]
+        return self._fins(self._part.ended_by)
 
-    def _fin(self, socket: Literal["Twilio's", "the model's"], peer: Peer) -> Fin:
-        """A FIN counts; where the stand-in itself cut the connection its own cut does, for nothing can follow it."""
-        fin_at = peer.eof_at or peer.reset_at or peer.closed_at
-        causes = [at for at in self._part.ended_by if fin_at is None or at <= fin_at]
-        return Fin(socket, peer.opened_at or 0.0, causes[-1] if causes else None, fin_at)
+    def _fins(self, ended_by: list[float]) -> list[Fin]:
+        twilio = [_fin("Twilio's", stream.peer, ended_by) for stream in self._call.streams]
+        return twilio + [_fin("the model's", session.peer, ended_by) for session in self._world.sessions_of(self._call)]
+
+    def _kav_ended(self) -> list[float]:
+        """When the last word of a call ended that Kav ended by itself."""
+        sounds = [sound for sound in self._witness.hearing.sounds if sound.sounded]
+        return [sounds[-1].ends_at] if sounds and not self._part.ended_by else []
 
     async def performance(self, missed: str) -> Performance:
         """Everything that was seen."""
@@ -259,7 +261,7 @@ class Player:
             late_bytes=hearing.late_bytes,
             strange_bytes=hearing.strange_bytes,
             unwritten=self._prompter.unwritten,
-            fins=tuple(self.fins()),
+            fins=tuple(self._fins(self._part.ended_by or self._kav_ended())),
             model_sessions=len(sessions),
             end_reason=reason,
             record_readable=self._world.owns_kav,
@@ -269,6 +271,13 @@ class Player:
             ),
             missed=missed,
         )
+
+
+def _fin(socket: Literal["Twilio's", "the model's"], peer: Peer, ended_by: list[float]) -> Fin:
+    """A FIN counts; where the stand-in itself cut the connection its own cut does, for nothing can follow it."""
+    fin_at = peer.eof_at or peer.reset_at or peer.closed_at
+    causes = [at for at in ended_by if fin_at is None or at <= fin_at]
+    return Fin(socket, peer.opened_at or 0.0, causes[-1] if causes else None, fin_at)
 
 
 def says(sound: Sound, text: str) -> bool:

@@ -1,5 +1,6 @@
 """What the model stand-in knows of a scenario: what the caller has just said, and what to answer."""
 
+import re
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -9,10 +10,12 @@ from rehearsal import speech
 from rehearsal.model import CallTool, ModelSession, Reply, ReplyRequest, Say, WriteText
 from rehearsal.model.conversation import Item
 from rehearsal.model.script import Part
-from rehearsal.scenario import ModelReply, Scenario, Step
+from rehearsal.scenario import Judgement, ModelReply, Scenario, Step
 
 Speak = Callable[[str, str], bytes]
 
+_TOLD = re.compile("“([^”]*)”")
+"""The words that a system message of Kav's wants to hear, in what it asks the model to say."""
 _ALPHABETS = {"\u0590": "he", "\u0600": "ar", "\u0400": "ru"}  # by the block in which a letter stands
 _OTHERWISE = {"he": "בסדר.", "ar": "حسنا.", "ru": "Хорошо.", "en": "All right."}
 """Said where the scenario has no reply, so that the call goes on; it is a mistake of the scenario or of Kav."""
@@ -80,11 +83,17 @@ class Prompter:
         """Replies that were asked for and that the scenario does not have."""
         self._language, self._speak = language, speak
         self._said = ""
+        self._line_language = language
+        self._judgements: deque[Judgement] = deque()
+        self._refuses_to_judge = False
         self._replies: deque[ModelReply] = deque()
 
     def caller_says(self, step: Step) -> None:
         """The caller begins a line: its turn, when the model's ears have found its end, has these replies."""
         self._said = step.says or ""
+        self._line_language = step.language or self._language
+        self._refuses_to_judge = step.judge == ()
+        self._judgements = deque(step.judge or ())
         self._replies = deque(step.replies)
 
     def heard(self, session: ModelSession) -> str:  # noqa: ARG002 - a call has one caller, whatever the session
@@ -93,18 +102,38 @@ class Prompter:
         return said
 
     def reply(self, request: ReplyRequest) -> Reply:
-        """The phrase that Kav quotes, else the next reply to the caller's line."""
+        """The phrase that Kav quotes; a judgement; the next reply to the caller's line, else the words it was given."""
         if request.phrase is not None:
             return Reply([self._say(request, request.phrase, alphabet(request.phrase))])
-        if not self._replies:
-            self.unwritten += 1
-            return Reply([self._say(request, _OTHERWISE.get(self._language, _OTHERWISE["en"]), self._language)])
-        written = self._replies.popleft()
-        return Reply([self._part(request, written)], first_after_s=written.after_s)
+        if request.tool_choice == "required":
+            return Reply([self._judgement()])
+        if self._replies:
+            written = self._replies.popleft()
+            return Reply([self._part(request, written)], first_after_s=written.after_s)
+        return Reply([self._obedient(request)])
+
+    def _judgement(self) -> Part:
+        """How the model judges the turn, when it is asked to; a turn nobody wrote of is unclear to it."""
+        if self._refuses_to_judge:
+            return WriteText("...")
+        if self._judgements:
+            judgement = self._judgements.popleft()
+            return CallTool(judgement.tool, judgement.told(self._line_language))
+        self.unwritten += 1
+        return CallTool("unclear", {"language": self._line_language})
+
+    def _obedient(self, request: ReplyRequest) -> Say:
+        """What Kav has just told the model to say; without such words there is nothing that it could say."""
+        newest = next((item for item in reversed(request.conversation) if item.type == "message"), None)
+        told = _TOLD.findall(newest.text) if newest is not None and newest.role == "system" else []
+        if told:
+            return self._say(request, told[-1], alphabet(told[-1]))
+        self.unwritten += 1
+        return self._say(request, _OTHERWISE.get(self._language, _OTHERWISE["en"]), self._language)
 
     def _part(self, request: ReplyRequest, written: ModelReply) -> Part:
         if written.say is not None:
-            return self._say(request, written.say, written.language or self._language)
+            return self._say(request, written.say, written.language or self._line_language)
         if written.write is not None:
             return WriteText(written.write)
         return CallTool(written.tool or "", written.arguments)

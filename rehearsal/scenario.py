@@ -58,12 +58,48 @@ class ModelReply(_Strict):
         return self
 
 
+JudgeTool = Literal[
+    "answer_step", "correct_answer", "side_question", "unclear", "transfer_to_human", "end_call", "current_time"
+]
+"""What the model may call when it is to judge a turn; the last is none of those that it should."""
+
+
+class Judgement(_Strict):
+    """The one tool call with which the model judges a turn of the caller's; what is not given is not sent.
+
+    `language` is the line's unless it is given; `arguments` go out as they are instead of all that, broken JSON too.
+    """
+
+    tool: JudgeTool
+    step: str | None = None
+    value: str | int | float | bool | None = None
+    more: bool | None = None
+    question: str | None = None
+    reason: Literal["dont_know", "not_understood", "refused"] | None = None
+    language: Language | None = None
+    arguments: str | None = None
+
+    @model_validator(mode="after")
+    def _raw_or_not(self) -> Self:
+        if self.arguments is not None and self.model_fields_set - {"tool", "arguments"}:
+            raise ValueError("`arguments` go out as they are: leave the other fields out, or leave `arguments` out")
+        return self
+
+    def told(self, language: Language) -> Mapping[str, object] | str:
+        """The call's arguments, for a line in `language`."""
+        if self.arguments is not None:
+            return self.arguments
+        return {"language": language, **self.model_dump(exclude_none=True, exclude={"tool"})}
+
+
 class Step(_Strict):
     """One thing that somebody does, and the moment at which they do it; without a moment, when the bot has finished."""
 
     says: str | None = Field(default=None, min_length=1)
     pointed: str | None = None
     language: Language | None = None
+    judge: tuple[Judgement, ...] | None = None
+    """How the model judges this turn, time after time; nothing at all (`none`): it does not, however often asked."""
     replies: tuple[ModelReply, ...] = ()
     presses: str | None = Field(default=None, pattern=r"^[0-9*#]+$")
     stays_silent_s: float | None = Field(default=None, gt=0, le=120)
@@ -88,8 +124,10 @@ class Step(_Strict):
         given = self.model_fields_set
         if "after_ms" in given and self.while_bot_says is None:
             raise ValueError("`after_ms` belongs to `while_bot_says`: add that, or say `after_s`")
-        if self.says is None and given & {"pointed", "language", "replies"}:
-            raise ValueError("`pointed`, `language` and `replies` belong to `says`: move them to a step that speaks")
+        if self.says is None and given & {"pointed", "language", "judge", "replies"}:
+            raise ValueError(
+                "`pointed`, `language`, `judge` and `replies` belong to `says`: move them to a step that speaks"
+            )
         return self
 
     @property
@@ -128,7 +166,7 @@ class Expect(_Strict):
     announced: tuple[str, ...] | None = None
     """Texts of Twilio's `<Say>`, all of them."""
     closed_within_s: float | None = Field(default=None, gt=0)
-    """Every socket, from the hang-up or fault that ended it to FIN."""
+    """Every socket, to FIN: from the hang-up or fault that ended it, or from the last word where Kav ended it."""
     end_reason: str | None = None
     statuses: tuple[str, ...] | None = None
     """Twilio's status callbacks."""
@@ -164,7 +202,7 @@ class Scenario(_Strict):
                 yield step.says, step.language or self.language, step.pointed
             for reply in step.replies:
                 if reply.say is not None:
-                    yield reply.say, reply.language or self.language, reply.pointed
+                    yield reply.say, reply.language or step.language or self.language, reply.pointed
 
 
 def load(path: Path) -> Scenario:
@@ -197,13 +235,26 @@ def _checked(path: Path, data: object, lines: Mapping[Place, int]) -> Scenario:
 
 def _with_tuples(data: object) -> object:
     if isinstance(data, dict):
-        return {key: value if key == "arguments" else _with_tuples(value) for key, value in data.items()}
+        return {key: _judgements(value) if key == "judge" else _plain(key, value) for key, value in data.items()}
     return tuple(map(_with_tuples, data)) if isinstance(data, list) else data
+
+
+def _plain(key: str, value: object) -> object:
+    return value if key == "arguments" else _with_tuples(value)
+
+
+def _judgements(data: object) -> object:
+    """One judgement is a list of one, and `none` a list of none."""
+    if isinstance(data, dict):
+        return (data,)
+    return () if data == "none" else _with_tuples(data)
 
 
 def _number(node: yaml.Node, place: Place, lines: dict[Place, int]) -> Iterable[tuple[int, str]]:
     """Note on which line each field stands; yields those that stand there twice."""
     if isinstance(node, yaml.MappingNode):
+        if place[-1:] == ("judge",):
+            place = (*place, 0)  # one judgement is a list of one
         for key, value in node.value:
             inner = (*place, key.value)
             if inner in lines:
@@ -249,7 +300,13 @@ def _unquoted(found: Mapping[str, Any]) -> bool:
 
 def _fields_at(place: Place) -> list[str]:
     """The fields that exist where a strange one was found."""
-    parents: dict[str, type[BaseModel]] = {"steps": Step, "replies": ModelReply, "expect": Expect, "heard": Heard}
+    parents: dict[str, type[BaseModel]] = {
+        "steps": Step,
+        "judge": Judgement,
+        "replies": ModelReply,
+        "expect": Expect,
+        "heard": Heard,
+    }
     inside = [parents[part] for part in place[:-1] if isinstance(part, str) and part in parents]
     fields = (inside[-1] if inside else Scenario).model_fields
     return [field.alias or name for name, field in fields.items()]
