@@ -86,7 +86,8 @@ class Replies:
         self.count = 0
         self._reply_timeout_s = reply_timeout_s
         self._owed: list[Reply] = []
-        self._foreign: set[str] = set()
+        self._foreign: dict[str, float] = {}
+        """Responses that Kav did not ask for and has cancelled, and when."""
         self._tools: set[str] = set()
         self._tools_done: set[str] = set()
         self._retry_at = 0.0
@@ -101,7 +102,14 @@ class Replies:
 
     def stalled(self, at: float) -> bool:
         """Whether the model has left a response, asked for or begun, without any progress for too long."""
-        return self.response is not None and at - self.response.progress_at >= self._reply_timeout_s
+        since = [*self._foreign.values(), *([self.response.progress_at] if self.response is not None else [])]
+        return bool(since) and at - min(since) >= self._reply_timeout_s
+
+    def forgive(self, by_s: float) -> None:
+        """The process stood still for `by_s` seconds: that time counts against no response."""
+        self._foreign = {response_id: since + by_s for response_id, since in self._foreign.items()}
+        if self.response is not None:
+            self.response.progress_at += by_s
 
     # Owing and asking
 
@@ -154,7 +162,7 @@ class Replies:
         response = self.response
         expected = response is not None and response.response_id is None and event.key in (None, response.key)
         if response is None or not expected:
-            self._foreign.add(event.response_id)
+            self._foreign[event.response_id] = event.at
             return [CancelResponse(event.response_id)]
         response.response_id, response.progress_at = event.response_id, event.at
         return [CancelResponse(event.response_id)] if response.dead else []
@@ -172,7 +180,7 @@ class Replies:
         """A response is over; ask again for one that came to nothing, else for what waits."""
         response = self._mine(event.response_id)
         if response is None:
-            self._foreign.discard(event.response_id)
+            self._foreign.pop(event.response_id, None)
             return self.ask(event.at)
         self.response, self._retry_at = None, 0.0
         if response.dead:

@@ -296,8 +296,7 @@ class CallSession:
 
     def _hub_late(self, event: HubLate) -> list[Action]:
         """Time in which the process stood still is not time that the model was quiet in."""
-        if self._replies.response is not None:
-            self._replies.response.progress_at += event.by_s
+        self._replies.forgive(event.by_s)
         if self._model_seen_at is not None:
             self._model_seen_at += event.by_s
         return []

@@ -62,6 +62,22 @@ def test_a_response_that_kav_did_not_ask_for_is_cancelled_and_waited_for(world: 
     assert world.do(ev.ResponseDone(world.now, "stranger", "cancelled")) == [act.RequestResponse("kav2", "answer")]
 
 
+def test_a_foreign_response_that_never_ends_does_not_silence_the_bot_for_ever(
+    world: World,
+) -> None:
+    world.speak("greeting", 100)
+    world.do(ev.ResponseCreated(world.now, "stranger", None))
+    world.speech()
+    assert world.commit() == []
+    world.now += 7
+    world.do(ev.HubLate(world.now, 1))
+    world.session.model_seen(world.now)
+    assert world.do(ev.Tick(world.now)) == []
+    world.now += 2
+    world.session.model_seen(world.now)
+    assert world.do(ev.Tick(world.now)) == [act.EndCall("model_failed", apologise=True)]
+
+
 def test_a_failed_response_is_asked_for_once_more_and_then_the_caller_hears_an_apology(world: World) -> None:
     world.created()
     assert world.finish("failed", "server_error") == [act.RequestResponse("kav2", "phrase", "greeting")]
