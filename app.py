@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import click
 import gevent
 from flask import Flask, Request, Response, jsonify, request
 from gevent import monkey as patching
@@ -34,7 +35,7 @@ import realtime_prompt_builder as prompt
 import routes_twilio
 import stream_registry
 from kav import commands, log
-from kav.flow_files import FlowFileError, load_flows
+from kav.flow_files import FlowFileError, Flows, load_flows
 from kav.records import Records, durability_warning
 from kav.settings import Settings
 from kav.wire.model_leg import ModelLeg
@@ -69,7 +70,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     """
     settings = settings or Settings()
     phrases = prompt.load_phrases()
-    flows = load_flows(default_numbers=("*",) if settings.KAV_REHEARSAL else settings.KAV_DEFAULT_NUMBERS)
+    flows = _flows(settings)
     records = Records(settings.DATABASE_URL)
     rest = TwilioRest(settings)
     media = media_desk.MediaDesk(settings, _connector(settings), phrases, flows, records)
@@ -89,6 +90,16 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.add_url_rule("/healthz", "healthz", lambda: _health(app.extensions["kav"]))
     commands.init_app(app)
     return app
+
+
+def _flows(settings: Settings) -> Flows:
+    """Read the flow files; a command of the command line works without them, for one of them tells what is wrong."""
+    try:
+        return load_flows(default_numbers=("*",) if settings.KAV_REHEARSAL else settings.KAV_DEFAULT_NUMBERS)
+    except FlowFileError:
+        if click.get_current_context(silent=True) is None:
+            raise
+        return Flows(())
 
 
 def _connector(settings: Settings) -> Connector:

@@ -12,7 +12,7 @@ from flask import Flask, current_app
 from flask.cli import with_appcontext
 
 from kav.doctor import FALLBACK_PATH, STATUS_PATH, VOICE_PATH, base_url_fault, examine
-from kav.flow_files import FOLDER, Checked, check_folder, secrets_of
+from kav.flow_files import FOLDER, Checked, FlowFileError, check_folder, load_flows, secrets_of
 from kav.records import migration
 from kav.records.database import build_engine, parse_url
 from kav.records.errors import RecordsError
@@ -103,8 +103,12 @@ def notes(settings: Settings, number: str, base: str) -> list[str]:
     said = []
     if base != settings.PUBLIC_BASE_URL:
         said.append(f"Kav must run with PUBLIC_BASE_URL={base}, or it refuses Twilio's signatures.")
-    if not {"*", number} & set(settings.KAV_DEFAULT_NUMBERS):
-        said.append(f"Kav rejects calls to {number} until KAV_DEFAULT_NUMBERS names it.")
+    try:
+        answered = load_flows(default_numbers=settings.KAV_DEFAULT_NUMBERS).inbound(number) is not None
+    except FlowFileError:
+        return [*said, "Kav does not start with its flow files as they are: run `flask --app app check-flows`."]
+    if not answered:
+        said.append(f"Kav rejects calls to {number} until a flow file or KAV_DEFAULT_NUMBERS names it.")
     return said
 
 

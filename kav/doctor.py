@@ -62,7 +62,6 @@ def check_settings(settings: Settings) -> Iterator[Finding]:
         "TWILIO_ACCOUNT_SID": (settings.TWILIO_ACCOUNT_SID, "copy it from the Twilio console, it begins with AC"),
         "TWILIO_AUTH_TOKEN": (settings.checks_signatures, "copy it from the Twilio console"),
         "OPENAI_API_KEY": (settings.OPENAI_API_KEY.get_secret_value(), "create one at platform.openai.com/api-keys"),
-        "KAV_DEFAULT_NUMBERS": (settings.KAV_DEFAULT_NUMBERS, "name the numbers that Kav answers, or * for all"),
     }
     for name, (value, remedy) in needed.items():
         yield Finding(f"{name} is set") if value else Finding(f"{name} is not set", remedy)
