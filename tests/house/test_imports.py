@@ -13,7 +13,7 @@ FLOORS = [
     ("routes_twilio", "call_aftermath", "kav.commands"),
     ("media_desk",),
     ("media_ws_ai",),
-    ("realtime_prompt_builder", "stream_registry", "kav.wire", "kav.records", "kav.log"),
+    ("realtime_prompt_builder", "stream_registry", "kav.wire", "kav.records", "kav.log", "kav.flow_files"),
     ("kav.call", "kav.settings"),
 ]
 
