@@ -29,6 +29,16 @@ async def world() -> AsyncIterator[World]:
         assert "Traceback" not in world.kav.log(1_000_000)
 
 
+@pytest.fixture(scope="module", autouse=True)
+async def speechless(world: World) -> list[Peer]:
+    """Three sockets that begin to keep Kav waiting while all else here happens: for nothing at all, for good."""
+    peers = await asyncio.gather(*(upgrade(world, signed(world)) for _ in range(3)))
+    peers[1].send_text('{"event":"connected"}')
+    peers[1].send_text('{"event":"media","media":{"payload":"////"}}')
+    peers[2].send_text('{"event":"start","start":{"callSid":"CA1","streamSid":"MZ1","customParameters":{"token":7}}}')
+    return peers
+
+
 def media_url(world: World) -> str:
     return world.kav.url.replace("http", "ws", 1) + "/twilio/media"
 
@@ -111,18 +121,6 @@ async def test_a_stream_of_the_other_direction_is_refused(world: World) -> None:
     await call.hang_up()
 
 
-async def test_a_socket_that_never_says_a_proper_start_is_closed_and_costs_nothing(world: World) -> None:
-    before = len(world.model.sessions)
-    peers = await asyncio.gather(*(upgrade(world, signed(world)) for _ in range(3)))
-    since = time.monotonic()
-    peers[1].send_text('{"event":"connected"}')
-    peers[1].send_text('{"event":"media","media":{"payload":"////"}}')
-    peers[2].send_text('{"event":"start","start":{"callSid":"CA1","streamSid":"MZ1","customParameters":{"token":7}}}')
-    await asyncio.gather(*(fin(peer, since, START_TIMEOUT_S + 1) for peer in peers))
-    assert [peer.close_code for peer in peers] == [1008] * 3
-    assert len(world.model.sessions) == before
-
-
 # The signature
 
 
@@ -190,3 +188,18 @@ async def test_beyond_capacity_a_caller_hears_busy_and_no_model_is_opened() -> N
         assert fourth.call.status == "in-progress"
         for talk in (talks[1], fourth):
             await talk.call.hang_up()
+
+
+# No start
+
+
+async def test_a_socket_that_never_says_a_proper_start_is_closed_and_costs_nothing(
+    world: World, speechless: list[Peer]
+) -> None:
+    for peer in speechless:
+        assert peer.opened_at is not None
+        await fin(peer, peer.opened_at, START_TIMEOUT_S + 1)
+        assert peer.eof_at is not None
+        assert peer.eof_at - peer.opened_at >= START_TIMEOUT_S - 1
+    assert [peer.close_code for peer in speechless] == [1008] * 3
+    assert len(world.model.sessions) == sum(len(world.sessions_of(call)) for call in world.twilio.calls)
