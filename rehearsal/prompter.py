@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from threading import Lock
 
 from rehearsal import speech
 from rehearsal.model import CallTool, ModelSession, Reply, ReplyRequest, Say, WriteText
@@ -25,16 +26,25 @@ class Voices:
     """The voices of all scenarios: what stands in them with vowel points is pronounced by those."""
 
     def __init__(self, scenarios: Iterable[Scenario] = ()) -> None:
-        self._lines = [line for scenario in scenarios for line in scenario.lines()]
-        self._pointed = {(text, language): pointed for text, language, pointed in self._lines if pointed}
+        scenarios = list(scenarios)
+        lines = [line for scenario in scenarios for line in scenario.lines()]
+        self._pointed = {(text, language): pointed for text, language, pointed in lines if pointed}
+        self._expected = [(text, language) for text, language, _pointed in lines]
+        self._expected += [(text, alphabet(text)) for scenario in scenarios for text in scenario.phrases()]
+        self._spoken: dict[tuple[str, str], bytes] = {}
+        self._speaking = Lock()
 
     def speak(self, text: str, language: str) -> bytes:
-        """`text` spoken, mu-law at 8 kHz. Raises `speech.SpeechError`."""
-        return speech.speak(text, language, self._pointed.get((text, language)))
+        """`text` spoken, mu-law at 8 kHz, to the byte the same each time. Raises `speech.SpeechError`."""
+        line = (text, language)
+        if line not in self._spoken:
+            with self._speaking:  # the voice never says a line twice alike, and calls that are played at once share it
+                self._spoken[line] = speech.speak(text, language, self._pointed.get(line))
+        return self._spoken[line]
 
     def warm_up(self) -> None:
         """Speak every line once, so that no call waits for its voice."""
-        for text, language, _pointed in self._lines:
+        for text, language in self._expected:
             self.speak(text, language)
 
 

@@ -204,6 +204,10 @@ class Scenario(_Strict):
                 if reply.say is not None:
                     yield reply.say, reply.language or step.language or self.language, reply.pointed
 
+    def phrases(self) -> Iterable[str]:
+        """Every text that is expected word for word; some of them nobody but Kav has written."""
+        return (heard.text for heard in self.expect.heard or () if not heard.text.endswith("…"))
+
 
 def load(path: Path) -> Scenario:
     """Read a scenario. Raises ScenarioError."""
