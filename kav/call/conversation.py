@@ -45,6 +45,10 @@ class Conversation:
     breaches: list[Breach] = field(default_factory=list)
     _again: bool = False
     """The turn that is judged next is one that was judged before."""
+    _turn: str = ""
+    """Item of the caller's turn that is being judged; the words of any other say nothing about it."""
+    _words: str | None = None
+    """What was said in it, once that is known."""
     _retried: bool = False
     """The phrase under way is said for the second time."""
 
@@ -63,11 +67,11 @@ class Conversation:
         words = f"{self._text(phrase)} {active.ask.get(language, '')}" if self._text(phrase) else ""
         return Reply("phrase", phrase, text=words.strip(), language=language)
 
-    def turn(self) -> Reply:
+    def turn(self, item_id: str) -> Reply:
         """Return what follows a turn of the caller's: it is judged, or, where there are no steps, answered."""
-        if not self.flow.steps:
-            return Reply("answer", language=self.language.current)
-        return Reply("judge", language=self.language.current, directive=self._question())
+        self._turn, self._words, self._again = item_id, None, False
+        self.language.turn()
+        return self._judgement() if self.flow.steps else Reply("answer", language=self.language.current)
 
     def presence(self) -> Reply:
         """Return the question whether the caller is still there."""
@@ -83,13 +87,13 @@ class Conversation:
             told = None
         if not isinstance(told, dict):
             return self._breach_and_reask("broken arguments", tool)
-        self.language.judged(told.get("language"))
+        self._hear_language(told.get("language"))
         ruling = self.lock.judge(tool, told, again=again)
         if ruling.breach:
             self.breaches.append(Breach("judge", ruling.breach))
         if ruling.again:
             self._again = True
-            return self.turn()
+            return self._judgement()
         return self._speech(ruling.directive)
 
     def unjudged(self) -> Reply:
@@ -97,8 +101,16 @@ class Conversation:
         self._again = False
         return self._breach_and_reask("no judgement")
 
-    def transcribed(self, text: str) -> None:
+    def _hear_language(self, language: object) -> None:
+        """Follow the caller's language; where their words are known already, the switch is checked at once."""
+        if self.language.judged(language) and self._words is not None:
+            self.transcribed(self._turn, self._words)
+
+    def transcribed(self, item_id: str, text: str) -> None:
         """Take the transcript of a turn of the caller's: the only check there is on the judge's ear."""
+        if item_id != self._turn:
+            return
+        self._words = text
         if self.language.transcribed(text):
             self.breaches.append(Breach("language switched without evidence"))
 
@@ -163,6 +175,9 @@ class Conversation:
 
     def _phrase(self, phrase: str) -> Reply:
         return Reply("phrase", phrase, text=self._text(phrase), language=self.language.current)
+
+    def _judgement(self) -> Reply:
+        return Reply("judge", language=self.language.current, directive=self._question())
 
     def _question(self) -> Directive:
         """The question that is open now, as the judge is shown it."""

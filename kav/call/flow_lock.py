@@ -80,10 +80,14 @@ class FlowLock:
     caller_number: str = ""
     question: Question = "none"
     began: bool = False
-    """Whether the active question began to be heard."""
+    """Whether the active question began to be heard, or its answer was volunteered."""
     answers: dict[str, Answer] = field(default_factory=dict)
     _active: str | None = None
     _asks: int = 0
+    _counted: bool = False
+    """Whether what is being said counts as an ask."""
+    _cut: bool = False
+    """Whether it was cut off before its question began."""
     _pending: str | None = None
     """A value that waits for the caller's yes."""
 
@@ -103,18 +107,19 @@ class FlowLock:
 
     def asked(self, directive: Directive) -> None:
         """Note that what `directive` says is being said: its question is the one that is open now."""
-        self.began = False
-        if directive.say in ("ask", "ask_again", "not_understood", "no_transfer"):
-            self._asks += 1
+        self.began = self._cut = False
+        self._counted = directive.say in ("ask", "ask_again", "not_understood", "no_transfer")
+        self._asks += self._counted
 
     def heard(self) -> None:
-        """Note that the active question began to be heard."""
-        self.began = True
+        """Note that the active question began to be heard; one that was cut off before it will not any more."""
+        self.began = not self._cut
 
     def cut(self) -> None:
         """Note that the caller spoke before the question began: it was not asked."""
-        if not self.began:
-            self._asks = max(0, self._asks - 1)
+        if not (self.began or self._cut):
+            self._cut = True
+            self._asks = max(0, self._asks - self._counted)
 
     def check_presence(self) -> None:
         """Note that Kav asks whether the caller is still there."""
@@ -135,6 +140,7 @@ class FlowLock:
         }.get(tool)
         if rule is None:
             return Ruling(self._reask(f"there is no tool {tool}"), breach=f"called {tool}")
+        self.began = self.began or again  # what is volunteered in the same breath needs no question
         ruling = rule(arguments)
         if again and tool == "unclear":
             return Ruling(self._ask_active("ask"))  # nothing more was in it after all

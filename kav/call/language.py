@@ -54,6 +54,10 @@ class LanguageLock:
     _before: str | None = None
     """What a switch that is still to be checked replaced."""
 
+    def turn(self) -> None:
+        """The caller said something new: its words are no check on an earlier switch."""
+        self._before = None
+
     def judged(self, language: object) -> bool:
         """Take the judge's word for the caller's turn; return whether the call's language changes."""
         code = language.strip().lower()[:2] if isinstance(language, str) else ""

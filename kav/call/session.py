@@ -188,7 +188,8 @@ class CallSession:
     def _note_what_was_heard(self, talk: Conversation, at: float) -> None:
         """Was the question asked before the caller spoke?"""
         response = self._replies.response
-        if response is not None and not response.dead and not response.spoke and response.reply.kind != "judge":
+        ruled = response is not None and (response.reply.kind != "judge" or response.called_tools)
+        if response is not None and not response.dead and not response.spoke and ruled:
             talk.interrupted("", 0.0)
         elif self.playhead.quiet:
             talk.heard()
@@ -211,11 +212,11 @@ class CallSession:
         self._listening = False
         self._replies.held = self._started_at is None or self._model_seen_at is None
         talk = self._conversation
-        return self._replies.owe(event.at, talk.turn() if talk is not None else Reply("answer"))
+        return self._replies.owe(event.at, talk.turn(event.item_id) if talk is not None else Reply("answer"))
 
     def _caller_words(self, event: CallerWords) -> list[Action]:
         if self._conversation is not None:
-            self._conversation.transcribed(event.text)
+            self._conversation.transcribed(event.item_id, event.text)
         return []
 
     # The bot

@@ -138,16 +138,69 @@ def test_two_answers_in_one_breath_are_judged_once_more(talk: Talk) -> None:
     assert said(talk) == ("ask", "urgent")
 
 
+def test_a_second_judgement_that_the_caller_talked_over_is_not_that_of_the_next_turn(talk: Talk) -> None:
+    talk.turn()
+    talk.judge("answer_step", step="city", value="חיפה", more=True)
+    talk.created()
+    talk.speech()
+    talk.finish("cancelled")
+    talk.commit()
+    talk.judge("unclear")
+    assert said(talk) == ("not_understood", "urgent")
+
+
+def test_a_question_that_was_ruled_on_and_never_said_is_not_answered_by_a_caller_who_goes_on(talk: Talk) -> None:
+    talk.turn()
+    response = talk.created()
+    talk.do(ev.ToolCalled(talk.now, response, "i", "c", "answer_step", '{"step": "city", "value": "חיפה"}'))
+    talk.speech()
+    talk.finish("cancelled")
+    talk.commit()
+    talk.judge("answer_step", step="urgent", value="yes")
+    assert "urgent" not in talk.talk.lock.answers
+
+
+def test_a_caller_who_starts_twice_over_a_question_has_not_heard_it(talk: Talk) -> None:
+    talk.turn()
+    talk.judge("answer_step", step="city", value="חיפה")
+    talk.created()
+    talk.turn()
+    talk.turn()
+    talk.finish("cancelled")
+    talk.judge("answer_step", step="urgent", value="yes")
+    assert "urgent" not in talk.talk.lock.answers
+
+
 def test_the_language_follows_the_caller_and_stays(talk: Talk) -> None:
     talk.turn()
     talk.judge("answer_step", step="city", value="Haifa", language="en")
     assert talk.asked_for().language == "en"
-    talk.do(ev.CallerWords(talk.now, "user", "I am in Haifa right now"))
+    talk.do(ev.CallerWords(talk.now, "user_item", "I am in Haifa right now"))
     talk.says("Thank you. Is it urgent?")
     talk.turn()
     talk.judge("side_question", language="en")
     talk.says("We come within an hour. Shall we go on from where we were?")
     assert talk.talk.breaches == []
+
+
+@pytest.mark.parametrize("turn", ["user_item", "an_earlier_item"])
+def test_the_words_of_another_turn_do_not_take_a_switch_back(talk: Talk, turn: str) -> None:
+    talk.turn()
+    talk.judge("side_question", language="en")
+    talk.says("Of course. Shall we go on from where we were?")
+    talk.turn()
+    talk.do(ev.CallerWords(talk.now, turn, "Haifa"))
+    talk.judge("answer_step", step="city", value="Haifa", language="en")
+    assert talk.asked_for().language == "en"
+    assert talk.talk.breaches == []
+
+
+def test_words_that_come_before_the_judgement_are_its_check_too(talk: Talk) -> None:
+    talk.turn()
+    talk.do(ev.CallerWords(talk.now, "user_item", "Mazda"))
+    talk.judge("side_question", language="en")
+    assert talk.asked_for().language == "he"
+    assert Breach("language switched without evidence") in talk.talk.breaches
 
 
 def test_a_reply_in_the_wrong_language_is_on_record(talk: Talk) -> None:

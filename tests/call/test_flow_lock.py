@@ -71,6 +71,23 @@ def test_a_branch_may_end_the_steps() -> None:
     assert lock.done
 
 
+def test_a_yes_to_the_next_question_that_is_in_the_same_breath_is_its_answer(lock: FlowLock) -> None:
+    assert answer(lock, "city", "חיפה", more=True).again
+    ruling = lock.judge("answer_step", {"step": "urgent", "value": "yes"}, again=True)
+    assert (lock.answers["urgent"].value, ruling.breach) == ("yes", "")
+
+
+def test_a_side_answer_that_was_cut_does_not_count_as_a_question_the_less(lock: FlowLock) -> None:
+    lock.asked(lock.judge("side_question", {}).directive)
+    lock.cut()
+    asks = 1
+    while not lock.answers:
+        lock.asked(lock.judge("unclear", {}).directive)
+        lock.heard()
+        asks += 1
+    assert asks == CITY.max_asks + 1, "the last of them asks the next step"
+
+
 def test_a_bare_yes_to_a_question_that_was_not_heard_is_no_answer(lock: FlowLock) -> None:
     answer(lock, "city", "חיפה")
     lock.asked(Directive("ask"))
