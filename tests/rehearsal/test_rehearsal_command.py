@@ -190,7 +190,20 @@ async def test_a_faulty_scenario_is_not_played_and_each_mistake_has_its_line(tmp
             "3: steps[1]: a step has one moment",
         ),
         ("title: x\nsteps:\n  - says: a\n    after_ms: 5\n", "3: steps[1]: `after_ms` belongs to `while_bot_says`"),
-        ("title: x\nsteps:\n  - presses: '1'\n    pointed: a\n", "3: steps[1]: `pointed`, `language` and `replies`"),
+        ("title: x\nsteps:\n  - presses: '1'\n    pointed: a\n", "3: steps[1]: `pointed`, `language`, `judge` and"),
+        ("title: x\nsteps:\n  - presses: '1'\n    judge: none\n", "3: steps[1]: `pointed`, `language`, `judge` and"),
+        (
+            "title: x\nsteps:\n  - says: a\n    judge:\n      tool: answer\n",
+            "5: steps[1].judge[1].tool: input should be",
+        ),
+        (
+            "title: x\nsteps:\n  - says: a\n    judge:\n      - tool: unclear\n        reasn: refused\n",
+            "6: steps[1].judge[1].reasn: there is no such field; did you mean `reason`?",
+        ),
+        (
+            "title: x\nsteps:\n  - says: a\n    judge: {tool: unclear, arguments: '{', step: b}\n",
+            "4: steps[1].judge: `arguments` go out as they are",
+        ),
         (
             "title: x\nsteps:\n  - says: a\n    replies:\n      - say: b\n        tool: c\n",
             "5: steps[1].replies[1]: a reply",
