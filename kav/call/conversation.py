@@ -19,7 +19,10 @@ from kav.call.replies import Reply
 
 RESUME: Final = "resume"
 
-PHRASE_OF: Final[Mapping[Say, str]] = {"what_else": "what_else", "transfer": "transfer", "closing": "closing"}
+ENDINGS: Final = ("closing", "goodbye")
+"""Phrases after which the call ends."""
+
+PHRASE_OF: Final[Mapping[Say, str]] = {phrase: phrase for phrase in ("what_else", "transfer", "closing", "goodbye")}
 """Directives that are a fixed phrase and nothing else."""
 
 
@@ -145,7 +148,7 @@ class Conversation:
             return replace(reply, attempts=0)
         if not exact:
             self.breaches.append(Breach("phrase not exact", reply.phrase))
-        if reply.phrase == "closing":
+        if reply.phrase in ENDINGS:
             self.farewell.say()
         return None
 

@@ -36,7 +36,8 @@ Say = Literal[
     "what_else",  # what else, a person, or goodbye
     "transfer",  # announce the hand-over
     "no_transfer",  # nobody to hand over to; ask the active question again
-    "closing",  # the flow's closing, then the end
+    "closing",  # the steps are done: the flow's closing, then the end
+    "goodbye",  # they are not, but the caller leaves: a goodbye that claims nothing, then the end
     "talk",  # no steps are left: answer freely and briefly
 ]
 
@@ -266,4 +267,4 @@ class FlowLock:
 
     def _close(self) -> Directive:
         self.question = "none"
-        return Directive("closing")
+        return Directive("closing" if self.done else "goodbye")

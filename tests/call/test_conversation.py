@@ -10,7 +10,12 @@ from kav.call.session import CallRules, CallSession
 from tests.call.world import World
 
 PHRASES = {
-    "he": {"resume": "רוצה שנמשיך מאיפה שהיינו?", "still_there": "אתם עדיין איתי?", "what_else": "מה עוד?"},
+    "he": {
+        "resume": "רוצה שנמשיך מאיפה שהיינו?",
+        "still_there": "אתם עדיין איתי?",
+        "what_else": "מה עוד?",
+        "goodbye": "תודה, להתראות.",
+    },
     "en": {"resume": "Shall we go on from where we were?", "still_there": "Are you still with me?"},
 }
 FLOW = Flow(
@@ -213,24 +218,24 @@ def test_a_reply_in_the_wrong_language_is_on_record(talk: Talk) -> None:
     assert Breach("wrong language", "he") in talk.talk.breaches
 
 
-def to_the_closing(talk: Talk) -> None:
+def to_the_goodbye(talk: Talk) -> None:
     talk.turn()
     talk.judge("end_call", language="he")
-    assert talk.asked_for().text == "תודה ולהתראות."
+    assert talk.asked_for().text == "תודה, להתראות."
 
 
-def test_the_closing_ends_the_call_when_it_is_heard_and_not_before(talk: Talk) -> None:
-    to_the_closing(talk)
-    talk.speak("bye", 1000, "תודה ולהתראות.")
+def test_the_goodbye_ends_the_call_when_it_is_heard_and_not_before(talk: Talk) -> None:
+    to_the_goodbye(talk)
+    talk.speak("bye", 1000, "תודה, להתראות.")
     assert not talk.ended
     talk.now += 1
     talk.marks_return()
     assert talk.done[-1] == act.EndCall("goodbye")
 
 
-def test_a_closing_whose_last_mark_never_comes_ends_the_call_too(talk: Talk) -> None:
-    to_the_closing(talk)
-    talk.speak("bye", 1000, "תודה ולהתראות.")
+def test_a_goodbye_whose_last_mark_never_comes_ends_the_call_too(talk: Talk) -> None:
+    to_the_goodbye(talk)
+    talk.speak("bye", 1000, "תודה, להתראות.")
     talk.now += 2.9
     talk.do(ev.Tick(talk.now))
     assert not talk.ended
@@ -241,8 +246,8 @@ def test_a_closing_whose_last_mark_never_comes_ends_the_call_too(talk: Talk) -> 
 
 def test_barge_in_takes_the_hang_up_back_twice_and_the_third_goodbye_stands(talk: Talk) -> None:
     for attempt in range(3):
-        to_the_closing(talk)
-        talk.speak(f"bye{attempt}", 1000, "תודה ולהתראות.")
+        to_the_goodbye(talk)
+        talk.speak(f"bye{attempt}", 1000, "תודה, להתראות.")
         talk.now += 0.3
         talk.speech()
         assert talk.ended == (attempt == 2)
@@ -252,8 +257,17 @@ def test_barge_in_takes_the_hang_up_back_twice_and_the_third_goodbye_stands(talk
             talk.says("סליחה, באיזו עיר?")
 
 
-def test_a_closing_that_was_cut_is_no_goodbye(talk: Talk) -> None:
-    to_the_closing(talk)
+def test_the_closing_follows_the_last_answer_and_ends_the_call(talk: Talk) -> None:
+    for step, value, words in (("city", "חיפה", "זה דחוף?"), ("urgent", "yes", "תודה ולהתראות.")):
+        talk.turn()
+        talk.judge("answer_step", step=step, value=value, language="he")
+        talk.says(words)
+    assert talk.asked_for().phrase == "closing"
+    assert talk.done[-1] == act.EndCall("goodbye")
+
+
+def test_a_goodbye_that_was_cut_is_none(talk: Talk) -> None:
+    to_the_goodbye(talk)
     talk.created()
     talk.added("bye")
     talk.audio("bye", 500)
@@ -292,11 +306,11 @@ def test_silence_ends_the_call_without_a_word(talk: Talk) -> None:
 
 
 def test_a_phrase_that_is_not_exact_is_said_once_more_and_then_on_record(talk: Talk) -> None:
-    to_the_closing(talk)
+    to_the_goodbye(talk)
     talk.says("טוב, ביי")
-    assert talk.asked_for().text == "תודה ולהתראות."
+    assert talk.asked_for().text == "תודה, להתראות."
     talk.speak("bye", 500, "אז ביי")
-    assert Breach("phrase not exact", "closing") in talk.talk.breaches
+    assert Breach("phrase not exact", "goodbye") in talk.talk.breaches
     assert talk.talk.farewell.said
 
 

@@ -141,10 +141,17 @@ def test_a_yes_to_kavs_own_question_never_answers_the_step(lock: FlowLock, quest
     assert "urgent" not in lock.answers
 
 
+def test_who_leaves_before_the_steps_are_done_is_not_told_that_all_is_done(lock: FlowLock) -> None:
+    assert lock.judge("end_call", {}).directive == Directive("goodbye")
+    lock = asked(FlowLock(replace(FLOW, steps=(CITY,))))
+    answer(lock, "city", "חיפה")
+    assert lock.judge("end_call", {}).directive == Directive("closing")
+
+
 def test_a_no_to_resume_asks_what_else_and_another_no_is_goodbye(lock: FlowLock) -> None:
     lock.judge("side_question", {})
     assert answer(lock, "city", "לא").directive == Directive("what_else")
-    assert answer(lock, "city", "לא").directive == Directive("closing")
+    assert answer(lock, "city", "לא").directive == Directive("goodbye")
 
 
 def test_a_full_answer_to_resume_is_taken_at_once(lock: FlowLock) -> None:
@@ -224,7 +231,7 @@ def test_never_an_advance_without_an_accepted_answer(
         if tool in ("side_question", "nonsense", "transfer_to_human"):
             assert lock.answers == answers
         assert not (again and ruling.again), "a turn is judged twice at the most"
-        assert (lock.question == "none") == (lock.active is None or ruling.directive.say == "closing")
+        assert (lock.question == "none") == (lock.active is None or ruling.directive.say in ("closing", "goodbye"))
         lock.asked(ruling.directive)
         after: dict[str, Callable[[], None]] = {"heard": lock.heard, "cut": lock.cut, "presence": lock.check_presence}
         after.get(what, lambda: None)()
