@@ -19,7 +19,8 @@ from typing import Any, Final, cast
 import gevent
 from gevent import monkey
 from gevent.event import Event
-from gevent.socket import cancel_wait
+from gevent.socket import cancel_wait, wait
+from gevent.ssl import SSLSocket
 from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN, Protocol, Side
 
@@ -57,6 +58,7 @@ class WebSocket:
     def __init__(self, sock: socket.socket, side: Side, *, max_message_bytes: int | None) -> None:
         self._sock = sock
         self._protocol = Protocol(side, state=OPEN, max_size=max_message_bytes)
+        self._is_tls = isinstance(sock, SSLSocket)
         self._masks = side is Side.CLIENT
         self._reader = FrameReader(masked=not self._masks, max_message_bytes=max_message_bytes)
         self._received: deque[bytes] = deque()
@@ -96,8 +98,11 @@ class WebSocket:
         return self._received.popleft()
 
     def _wait(self) -> bytes:
+        """Return what comes next; waiting first spares asking an empty socket: a system call and an exception."""
         self.reading_since = time.monotonic()
         try:
+            if not self._is_tls:  # TLS may hold data that the socket has not
+                wait(self._readable)
             data = self._sock.recv(RECEIVE_BYTES)
             self._end_of_file = not data
         except (OSError, ValueError) as error:  # ValueError: gevent's word for a TLS socket that was shut down
@@ -255,5 +260,8 @@ class WebSocket:
     def _wake_reader(self) -> None:
         """Let `receive` return at once; gevent's documented `cancel_wait` on the watcher it keeps on the socket."""
         if self.reading_since is not None:
-            watcher = self._sock._read_event  # type: ignore[attr-defined]  # noqa: SLF001 - it has no public name
-            cancel_wait(watcher, ConnectionAbortedError("closed by Kav"))
+            cancel_wait(self._readable, ConnectionAbortedError("closed by Kav"))
+
+    @property
+    def _readable(self) -> Any:  # noqa: ANN401 - a watcher of gevent's loop
+        return self._sock._read_event  # type: ignore[attr-defined]  # noqa: SLF001 - it has no public name
