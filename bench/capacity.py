@@ -167,7 +167,7 @@ def _conclude(report: Report, variant: Variant, good: list[Step], idle_bytes: in
     )
     print(f"{memory_kb:.0f} KB a call; {missing} frames missing at the end")
     report.rows.append({"table": f"capacity, {variant}", "planned_calls": planned, "kb_per_call": memory_kb})
-    if variant.delta_ms == VARIANTS[0].delta_ms:
+    if variant == VARIANTS[0]:
         calls = float(best.calls if best else 0)
         report.promise(f"calls a core, {variant}", calls, PROMISED_CALLS, "calls", at_least=True)
     report.promise(f"frames lost, {variant}", max((step.lost for step in good), default=0) + missing, 0, "frames")
