@@ -66,7 +66,7 @@ class Conversation:
         active, language = self.lock.active, self.language.current
         if active is None:
             return self._phrase(phrase)
-        self.lock.asked(Directive("ask", active.id))
+        self.lock.ask_anew()
         words = f"{self._text(phrase)} {active.ask.get(language, '')}" if self._text(phrase) else ""
         return Reply("phrase", phrase, text=words.strip(), language=language)
 

@@ -26,6 +26,10 @@ class Farewell:
         """The closing's response was completed."""
         self._said = True
 
+    def lose(self) -> None:
+        """The stream is lost, and with it what was not heard to its end."""
+        self._said = False
+
     def interrupt(self) -> bool:
         """The caller speaks; return whether the call ends all the same."""
         if not self._said:

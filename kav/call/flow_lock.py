@@ -106,6 +106,12 @@ class FlowLock:
         """Whether no step is left."""
         return self._active is None
 
+    def ask_anew(self) -> None:
+        """A stream begins: whichever question was open before, the active step's own is being asked."""
+        self._pending = None
+        if self._active is not None:
+            self.asked(self._ask_active("ask"))
+
     def asked(self, directive: Directive) -> None:
         """Note that what `directive` says is being said: its question is the one that is open now."""
         self.began = self._cut = False

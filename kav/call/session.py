@@ -149,6 +149,8 @@ class CallSession:
         if self._started_at is not None:
             return []
         self._started_at, self._direction = event.at, event.direction
+        if self._conversation is not None:
+            self._conversation.farewell.lose()
         return self._open(event.at)
 
     def _model_ready(self, event: ModelReady) -> list[Action]:

@@ -32,8 +32,9 @@ GREETING = "שלום, נציג דיגיטלי. באיזו עיר?"
 
 
 class Talk(World):
-    def __init__(self) -> None:
-        self.talk = Conversation(FLOW, PHRASES, "+972501234567")
+    def __init__(self, talk: Conversation | None = None) -> None:
+        """`talk`: that of a call whose stream was lost."""
+        self.talk = talk or Conversation(FLOW, PHRASES, "+972501234567")
         super().__init__(CallSession(CallRules(max_call_s=900, reply_timeout_s=8), self.talk))
         self.items = 0
 
@@ -276,6 +277,29 @@ def test_a_goodbye_that_was_cut_is_none(talk: Talk) -> None:
     talk.now += 3
     talk.do(ev.Tick(talk.now))
     assert not talk.ended
+
+
+def test_after_a_lost_stream_a_yes_answers_the_step_that_is_asked_and_no_earlier_question(talk: Talk) -> None:
+    talk.turn()
+    talk.judge("answer_step", step="city", value="חיפה", language="he")
+    talk.says("זה דחוף?")
+    talk.turn()
+    talk.judge("side_question", language="he")
+    resumed = Talk(talk.talk).started()
+    assert resumed.asked_for().text.endswith("זה דחוף?")
+    resumed.says(resumed.asked_for().text)
+    resumed.turn()
+    resumed.judge("answer_step", step="urgent", value="yes", language="he")
+    assert resumed.talk.lock.answers["urgent"].value == "yes"
+
+
+def test_a_goodbye_that_was_lost_with_its_stream_does_not_end_the_next(talk: Talk) -> None:
+    to_the_goodbye(talk)
+    talk.speak("bye", 1000, "תודה, להתראות.")
+    resumed = Talk(talk.talk)
+    resumed.do(ev.StreamStarted(resumed.now))
+    resumed.do(ev.Tick(resumed.now))
+    assert not resumed.ended
 
 
 def test_silence_is_asked_about_once_and_a_yes_is_no_answer_to_the_step(talk: Talk) -> None:
