@@ -230,6 +230,11 @@ def main() -> int:
     except FlowFileError as error:
         sys.stderr.write(f"{error}\n")
         return 2
+    except OSError as error:
+        sys.stderr.write(
+            f"Kav cannot listen on {settings.bind_host}:{settings.PORT}: {error.strerror}. Set PORT or HOST.\n"
+        )
+        return 2
     return 0
 
 

@@ -16,6 +16,7 @@ import websocket
 from sqlalchemy.exc import SQLAlchemyError
 from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]  # ships no types
 
+from kav.flow_files import FlowFileError, load_flows
 from kav.records import durability_warning, migration
 from kav.records.database import build_engine, parse_url, summary
 from kav.records.errors import DatabaseMisconfiguredError
@@ -50,6 +51,7 @@ def examine(settings: Settings, rest: TwilioRest) -> Iterator[Finding]:
     yield from check_public_url(settings)
     yield from check_signature(settings)
     yield from check_account(rest)
+    yield from check_flows(settings)
     yield from check_numbers(settings, rest)
     yield from check_model(settings)
     yield from check_database(settings)
@@ -65,6 +67,16 @@ def check_settings(settings: Settings) -> Iterator[Finding]:
     }
     for name, (value, remedy) in needed.items():
         yield Finding(f"{name} is set") if value else Finding(f"{name} is not set", remedy)
+
+
+def check_flows(settings: Settings) -> Iterator[Finding]:
+    """Kav does not start with a flow file that cannot be used."""
+    try:
+        flows = load_flows(default_numbers=settings.KAV_DEFAULT_NUMBERS).flows
+    except FlowFileError as error:
+        yield Finding(f"{len(error.faults)} faults in the flow files", "run: flask --app app check-flows")
+    else:
+        yield Finding(f"{len(flows)} flow files are right")
 
 
 def check_public_url(settings: Settings) -> Iterator[Finding]:
@@ -146,11 +158,23 @@ def check_numbers(settings: Settings, rest: TwilioRest) -> Iterator[Finding]:
         return
     ours = [number for number in numbers if number.voice_url.startswith(base)]
     yield from (number_finding(number, base) for number in ours)
+    yield from _unanswered(settings, ours)
     unconnected = set(settings.KAV_DEFAULT_NUMBERS) - {number.number for number in ours} - {"*"}
     if not ours and not unconnected:
         yield Finding("no number rings at Kav", "run: flask --app app connect-number +...")
     for missing in sorted(unconnected):
         yield Finding(f"{missing} does not ring at Kav", f"run: flask --app app connect-number {missing}")
+
+
+def _unanswered(settings: Settings, ours: list[Number]) -> Iterator[Finding]:
+    """A number that rings at Kav and that nobody answers is rejected."""
+    try:
+        flows = load_flows(default_numbers=settings.KAV_DEFAULT_NUMBERS)
+    except FlowFileError:
+        return
+    for number in ours:
+        if flows.inbound(number.number) is None:
+            yield Finding(f"no flow answers {number.number}", "name it in a flow file, or in KAV_DEFAULT_NUMBERS")
 
 
 def number_finding(number: Number, base: str) -> Finding:

@@ -50,7 +50,9 @@ class Settings(BaseSettings):
     )
 
     # Who may ask, and who is answered
-    KAV_API_TOKEN: SecretStr = Field(default=SecretStr(""), description="Bearer token of the operator's HTTP API.")
+    KAV_API_TOKEN: SecretStr = Field(
+        default=SecretStr(""), description="Bearer token that shows the figures of /healthz."
+    )
     KAV_DEFAULT_NUMBERS: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="Dialled numbers that the default flow answers, comma separated; * for all."
     )
@@ -83,7 +85,7 @@ class Settings(BaseSettings):
     SILENCE_CLOSE_S: float = Field(default=7, gt=0, description="Seconds of that silence before the call is closed.")
     DRAIN_SECONDS: float = Field(default=20, ge=0, description="Seconds live calls may finish in after SIGTERM.")
 
-    # Voice activity detection, the only knob against noise (Hebrew phone lines; lessons.md of the business)
+    # Voice activity detection, the only knob against noise (tuned on Hebrew phone lines)
     VAD_THRESHOLD: float = Field(default=0.6, ge=0, le=1, description="0..1; higher asks for louder speech.")
     VAD_SILENCE_MS: int = Field(default=600, ge=100, le=5000, description="Quiet that ends a caller's turn, in ms.")
     VAD_PREFIX_MS: int = Field(default=300, ge=0, le=2000, description="Audio kept from before speech, in ms.")
@@ -150,7 +152,7 @@ class Settings(BaseSettings):
 
     @property
     def media_url(self) -> str:
-        """The media socket's URL, exactly as written into TwiML and as Twilio signs it (protocols 1.2)."""
+        """The media socket's URL, exactly as written into TwiML and as Twilio signs it."""
         return "ws" + self.base_url.removeprefix("http") + "/twilio/media"
 
     def missing(self) -> str:

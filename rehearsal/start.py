@@ -21,7 +21,7 @@ _STAYS = """\
 Kav stays up at {url} for this machine only (KAV_REHEARSAL); its records go when it goes.
 
   more calls   make rehearse        every scenario, one after another
-  real calls   put OPENAI_API_KEY, TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN, PUBLIC_BASE_URL into .env
+  real calls   put OPENAI_API_KEY, TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN, PUBLIC_BASE_URL, KAV_DEFAULT_NUMBERS into .env
                (see .env.example), then `make run` again; the README shows the rest
   stop         Ctrl-C
 """

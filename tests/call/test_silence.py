@@ -1,4 +1,4 @@
-"""Silence is measured while it is the caller's turn, asks once, and ends a call that nobody is on (mission 1.4)."""
+"""Silence is measured while it is the caller's turn, asks once, and ends a call that nobody is on."""
 
 from hypothesis import given
 from hypothesis import strategies as st

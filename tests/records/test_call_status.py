@@ -1,4 +1,4 @@
-"""Guards mission 1.1's record: whatever Twilio's callbacks say, and however often, the row is right."""
+"""Guards the record of terminal statuses: whatever Twilio's callbacks say, and however often, the row is right."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import permutations
