@@ -158,5 +158,5 @@ class Prompter:
 def alphabet(text: str) -> str:
     """The language that a text's first letter belongs to: Kav's own phrases come without saying."""
     letter = next((letter for letter in text if letter.isalpha()), "a")
-    blocks = [first for first in _ALPHABETS if first <= letter < chr(ord(first) + 0x100)]
-    return _ALPHABETS[blocks[0]] if blocks else "en"
+    begun = [first for first in _ALPHABETS if first <= letter < chr(ord(first) + 0x100)]
+    return _ALPHABETS[max(begun)] if begun else "en"
