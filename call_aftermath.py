@@ -89,6 +89,7 @@ class Aftermath:
             else:
                 self._fetch_status(entry)
         except TwilioRestError as error:
+            entry["chores_done"].discard(chore)  # it is due again at the next look
             log.error("%s: %s", chore.value, error, extra={"call_sid": call_sid})
 
     def _fetch_status(self, entry: Entry) -> None:
@@ -121,7 +122,7 @@ def _facts(entry: Entry) -> Facts:
         created_at=entry["created_at"],
         prewarmed=entry["model"] is not None,
         streaming=entry["stream"] is not None,
-        streamed=entry["streamed"],
+        streamed=entry["streamed_at"] is not None,
         stream_lost_at=entry["stream_lost_at"],
         ended_at=entry["ended_at"],
         ended_by_kav=_ended_by_kav(entry),

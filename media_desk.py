@@ -59,9 +59,10 @@ class MediaDesk:
         return self.draining or self.sockets >= self._settings.MAX_CALLS
 
     def _rules(self, entry: Entry) -> CallRules:
-        """Return the rules of one stream of the call."""
+        """Return the rules of one stream of the call; the limit is the call's, however many streams it has."""
+        lasted_s = time.monotonic() - (entry["streamed_at"] or time.monotonic())
         return CallRules(
-            max_call_s=self._settings.MAX_CALL_S,
+            max_call_s=self._settings.MAX_CALL_S - lasted_s,
             reply_timeout_s=self._settings.MODEL_REPLY_TIMEOUT_S,
             opening="resumed" if entry["fresh_streams"] else "greeting",
             silence_ask_s=self._settings.SILENCE_ASK_S,
@@ -83,12 +84,14 @@ class MediaDesk:
             if start is None or entry is None:
                 ws.close(POLICY_VIOLATION)
                 return
-            leg = self._claim_leg(entry)
             flow = self._flows.by_id(entry["business"])
-            if entry["conversation"] is None:
-                entry["conversation"] = Conversation(flow, self._phrases.texts, entry["from_number"])
-            stream = Stream(ws, start.stream_sid, entry, leg, self._rules(entry), flow, self._phrases)
-            entry["stream"], entry["wake"], entry["streamed"] = stream, stream.stop, True
+            entry["conversation"] = entry["conversation"] or Conversation(
+                flow, self._phrases.texts, entry["from_number"]
+            )
+            entry["streamed_at"] = entry["streamed_at"] or time.monotonic()
+            rules = self._rules(entry)
+            stream = Stream(ws, start.stream_sid, entry, self._claim_leg(entry), rules, flow, self._phrases)
+            entry["stream"], entry["wake"] = stream, stream.stop
             self.live.add(stream)
             try:
                 self._record(stream, stream.run())
@@ -166,10 +169,16 @@ class MediaDesk:
             self.hub_lag_s = max(0.0, now - last - WATCH_EVERY_S)
             last = now
             for stream in list(self.live):
-                if self.hub_lag_s > LATE_HUB_S:
-                    stream.forgive(now, self.hub_lag_s)
-                else:
-                    stream.watch(now, self._settings)
+                self._look_after(stream, now)
+
+    def _look_after(self, stream: Stream, now: float) -> None:
+        try:
+            if self.hub_lag_s > LATE_HUB_S:
+                stream.forgive(now, self.hub_lag_s)
+            stream.watch(now, self._settings)
+        except Exception:  # the watchdog's root, a stream at a time: one that fails must not leave the others alone
+            log.exception("watching failed", extra={"call_sid": stream.call_sid})
+            stream.end("error", after_stream="apology")
 
     def stop(self) -> None:
         """Stop the watchdog."""

@@ -85,6 +85,7 @@ class Stream:
         self._take_by_type: dict[type, Callable[[Any], None]] = {
             twilio_media.Media: self._take_media,
             twilio_media.Mark: self._take_mark,
+            twilio_media.Dtmf: self._take_key,
             twilio_media.Stop: self._take_stop,
         }
         self._perform_by_type: dict[type, Callable[[Any], None]] = {
@@ -148,6 +149,10 @@ class Stream:
         if mark.stream_sid == self.stream_sid:
             self._decide(events.MarkEchoed(time.monotonic(), mark.mark.name))
 
+    def _take_key(self, key: twilio_media.Dtmf) -> None:
+        if key.stream_sid == self.stream_sid:
+            self._decide(events.KeyPressed(time.monotonic(), key.dtmf.digit))
+
     def _take_stop(self, stop: twilio_media.Stop) -> None:
         if stop.stream_sid == self.stream_sid:
             self.end("caller_hung_up")
@@ -203,7 +208,11 @@ class Stream:
 
     def _run_tool(self, action: actions.RunTool) -> None:
         def work() -> None:
-            output = run_tool(action.name, self._flow)
+            try:
+                output = run_tool(action.name, self._flow)
+            except Exception:  # this greenlet's root: a tool without an output would keep the bot silent for ever
+                log.exception("tool %s failed", action.name, extra={"call_sid": self.call_sid})
+                output = "The tool failed; say that you cannot tell."
             self._decide(events.ToolFinished(time.monotonic(), action.call_id, output))
 
         self._tools.append(gevent.spawn(work))

@@ -121,7 +121,7 @@ SPEAK_WORDS: Final[Mapping[Say, str]] = {
     "ask_again": "Ask exactly {question}",
     "not_understood": "Say briefly that you need this answer, then ask exactly {question}",
     "confirm": "Read back “{value}” as one says it on the telephone, and ask whether that is right.",
-    "answer_then_resume": "Answer the caller's question in one or two sentences, then end with exactly “{resume}”",
+    "answer_then_resume": "Answer the caller's question in one or two sentences, then end with {resume}",
     "no_transfer": "Say that no person is available now, then ask exactly {question}",
     "talk": "Answer the caller briefly, and ask whether there is anything else.",
 }
@@ -241,18 +241,18 @@ def judge(flow: Flow, directive: Directive) -> str:
     """Return the system message under which the caller's last turn is judged: the open question and its kind."""
     step = flow.step(directive.step)
     if step is None:
-        return "Judge the caller's last turn with one tool call. No question is open."
+        return "Judge what the caller has said since you last spoke, with one tool call. No question is open."
     kind = f"one of: {', '.join(step.choices)}" if step.choices else KIND_WORDS[step.kind]
     own = OWN_QUESTIONS.get(directive.why, "")
     this_number = " If they mean the number they call from, the value is caller_id." if step.default_caller_id else ""
     return (
-        f"Judge the caller's last turn with one tool call. The active question is {step.id}: "
+        f"Judge what the caller has said since you last spoke, with one tool call. The active question is {step.id}: "
         f"“{step.ask.get(flow.language, '')}” Its value: {kind}.{this_number}{own}"
     )
 
 
 def speak(flow: Flow, directive: Directive, language: str, resume: str, now: str) -> str:
-    """Return the system message that says what to say; `resume` is the resume phrase, `now` the time there."""
+    """Return the system message that says what to say; `resume` is how it asks to resume, `now` the time."""
     step = flow.step(directive.step)
     question = ""
     if step is not None:
@@ -266,14 +266,15 @@ def order(flow: Flow, phrases: Phrases, request: RequestResponse, now: str) -> s
     """Return the system message that goes before a request for a response, if any: what to judge, or what to say."""
     language = request.language or flow.language
     if request.kind == "phrase":
-        if request.text or language in phrases.texts:
-            return quote(request.text or phrases.text(request.phrase, language))
-        return quote_translated(own_text(flow, phrases, request.phrase), language)
+        exact = request.text or phrases.texts.get(language, {}).get(request.phrase)
+        return quote(exact) if exact else quote_translated(own_text(flow, phrases, request.phrase), language)
     if request.directive is None:
         return ""
     if request.kind == "judge":
         return judge(flow, request.directive)
-    return speak(flow, request.directive, language, phrases.text("resume", language), now)
+    resume = phrases.texts.get(language, {}).get("resume")
+    words = f"exactly “{resume}”" if resume else f"this, translated: “{phrases.text('resume', flow.language)}”"
+    return speak(flow, request.directive, language, words, now)
 
 
 def own_text(flow: Flow, phrases: Phrases, phrase: str) -> str:

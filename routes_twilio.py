@@ -8,6 +8,7 @@ import hmac
 import logging
 import time
 from collections.abc import Callable, Mapping
+from ipaddress import ip_address
 from typing import Final, cast
 
 from flask import Blueprint, Flask, Request, Response, request
@@ -109,7 +110,7 @@ class Desk:
         if not entry["ended"]:
             self._media.prewarm(entry)
             return _twiml(self._stream(VoiceResponse(), entry))
-        return self._apologise(entry["language"]) if entry["after_stream"] == "apology" else hang_up()
+        return self._apologise(self._language(entry)) if entry["after_stream"] == "apology" else hang_up()
 
     def _decide_after_stream(self, entry: Entry, status: str) -> None:
         """A call whose stream was lost, or never opened, gets one fresh stream; after that, words and the end."""
@@ -171,6 +172,11 @@ class Desk:
         response.append(connect)
         response.hangup()
         return response
+
+    def _language(self, entry: Entry) -> str:
+        """Return the language that the call is in."""
+        talk = entry["conversation"]
+        return talk.language.current if talk is not None else self._flows.by_id(entry["business"]).language
 
     def _apologise(self, language: str) -> Response:
         voice = self._phrases.voice(language)
@@ -235,10 +241,11 @@ def _forbidden(why: str) -> Response:
 
 
 def _is_local(asked: Request) -> bool:
-    """Whether the request was meant for this machine: no foreign Host (DNS rebinding), no proxy in front."""
-    forwarded = any(name.lower().startswith("x-forwarded-") for name, _ in asked.headers.items())
+    """Whether the request is this machine's own: no foreign address, Host (DNS rebinding), or proxy in front."""
+    forwarded = any(name.lower().startswith(("x-forwarded-", "forwarded")) for name, _ in asked.headers.items())
     host = asked.host.rpartition(":")[0] or asked.host
-    return not forwarded and host.strip("[]") in LOOPBACK
+    address = ip_address((asked.remote_addr or "0.0.0.0").removeprefix("::ffff:"))  # noqa: S104  # nosec - no address
+    return not forwarded and host.strip("[]") in LOOPBACK and address.is_loopback
 
 
 def same_secret(given: str, expected: str) -> bool:

@@ -31,7 +31,6 @@ class Entry(TypedDict):
     business: str
     from_number: str
     to_number: str
-    language: str
     conversation: Conversation | None
     """Where the script stands; it outlives a lost stream."""
     token: str | None
@@ -52,8 +51,8 @@ class Entry(TypedDict):
     """The stream that is live, if one is: compare identity before clearing it."""
     stream_lost_at: float | None
     """When a stream was lost although nobody had ended the call."""
-    streamed: bool
-    """Whether a stream was ever accepted."""
+    streamed_at: float | None
+    """When its first stream was accepted."""
     fresh_streams: int
     """How many streams were given to replace a lost one."""
     model: Any | None
@@ -82,7 +81,6 @@ def register(call_sid: str, *, direction: Direction, business: str, from_number:
             business=business,
             from_number=from_number,
             to_number=to_number,
-            language="he",
             conversation=None,
             token=new_token(),
             created_at=time.monotonic(),
@@ -95,7 +93,7 @@ def register(call_sid: str, *, direction: Direction, business: str, from_number:
             after_stream_key="",
             stream=None,
             stream_lost_at=None,
-            streamed=False,
+            streamed_at=None,
             fresh_streams=0,
             model=None,
             wake=None,

@@ -13,6 +13,11 @@ from gevent import monkey
 MAX_LINES: Final = 10_000
 """Lines that may wait for a stuck reader; what comes beyond them is counted and dropped."""
 
+MAX_CALL_SID: Final = 64
+
+_NO_CONTROL: Final = dict.fromkeys(range(32), " ")
+"""What strangers send may stand in a line, and may not begin one of its own."""
+
 _start_native_thread = monkey.get_original("_thread", "start_new_thread")
 _NativeQueue = monkey.get_original("queue", "SimpleQueue")
 
@@ -35,9 +40,10 @@ class QueueHandler(logging.Handler):
 
 
 def _name_call(record: logging.LogRecord) -> bool:
-    """Every line has a call_sid, if only an empty one."""
-    if not hasattr(record, "call_sid"):
-        record.call_sid = "-"
+    """Every line has a call_sid, if only an empty one, and is one line."""
+    record.call_sid = str(getattr(record, "call_sid", "-"))[:MAX_CALL_SID].translate(_NO_CONTROL)
+    if record.exc_info is None:
+        record.msg, record.args = record.getMessage().translate(_NO_CONTROL), None
     return True
 
 

@@ -164,6 +164,11 @@ class Settings(BaseSettings):
                 "OPENAI_API_KEY is not set: put it into the environment or into .env (see .env.example), "
                 "or run `make run` to rehearse without any account."
             )
+        if not self.checks_signatures and self.HOST not in ("", *LOOPBACK):
+            return (
+                f"TWILIO_AUTH_TOKEN is not set, so Kav cannot tell Twilio from a stranger on {self.HOST}: "
+                "set it, or leave HOST unset."
+            )
         if self.checks_signatures and not self.PUBLIC_BASE_URL:
             return (
                 "PUBLIC_BASE_URL is not set: Twilio's signatures cannot be checked without the address it calls; "

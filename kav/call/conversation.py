@@ -18,6 +18,7 @@ from kav.call.language import LanguageLock, contradicts
 from kav.call.replies import Reply
 
 RESUME: Final = "resume"
+QUESTION_MARKS: Final = "?؟"
 
 ENDINGS: Final = ("closing", "goodbye")
 """Phrases after which the call ends."""
@@ -76,8 +77,13 @@ class Conversation:
         self.language.turn()
         return self._judgement() if self.flow.steps else Reply("answer", language=self.language.current)
 
+    def notice_limit(self) -> Reply:
+        """Return the word that the call's time is nearly over."""
+        return self._phrase("limit_notice")
+
     def presence(self) -> Reply:
         """Return the question whether the caller is still there."""
+        self.lock.heard()  # whatever was asked before the silence
         self.lock.check_presence()
         return self._phrase("still_there")
 
@@ -129,7 +135,8 @@ class Conversation:
         if reply.kind == "phrase":
             return self._phrase_said(reply, transcript)
         resumes = reply.directive is not None and reply.directive.say == "answer_then_resume"
-        if not resumes or plain(transcript).endswith(plain(self._text(RESUME)) or " "):
+        wanted = plain(self._text(RESUME))  # none in a language without texts: there is nothing exact to ask for
+        if not resumes or not wanted or plain(transcript).endswith(wanted):
             return None
         self.breaches.append(Breach("resume phrase missing"))
         return self._phrase(RESUME)
@@ -156,9 +163,13 @@ class Conversation:
         """The active question, or all there was to hear, has begun to be heard."""
         self.lock.heard()
 
-    def interrupted(self, transcript: str, heard_share: float) -> None:
-        """The caller spoke over a reply of which `heard_share` (0..1) was heard: was its question begun?"""
-        if transcript and heard_share * len(transcript) >= question_starts(transcript):
+    def interrupted(self, transcript: str, heard_share: float, *, whole: bool = True) -> None:
+        """The caller spoke over a reply of which `heard_share` (0..1) was heard: was its question begun?
+
+        `whole`: the reply was complete; one that was not may still have had its question before it.
+        """
+        there = whole or any(mark in transcript for mark in QUESTION_MARKS)
+        if transcript and there and heard_share * len(transcript) >= question_starts(transcript):
             self.lock.heard()
         else:
             self.lock.cut()
@@ -213,7 +224,7 @@ def plain(text: str) -> str:
 
 def question_starts(transcript: str) -> int:
     """Return where the last question of a reply begins, in characters; the whole is taken for one without a mark."""
-    marks = [place for place, character in enumerate(transcript) if character in "?؟"]
+    marks = [place for place, character in enumerate(transcript) if character in QUESTION_MARKS]
     if not marks:
         return 0
     before = transcript[: marks[-1]]

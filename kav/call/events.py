@@ -150,6 +150,14 @@ class CallerWords:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyPressed:
+    """Twilio's `dtmf`: 0-9, * or #."""
+
+    at: float
+    digit: str
+
+
+@dataclass(frozen=True, slots=True)
 class MarkEchoed:
     """Twilio's `mark`: everything before it was played, or cleared."""
 
@@ -195,6 +203,7 @@ Event = (
     | ModelLost
     | BotWords
     | CallerWords
+    | KeyPressed
     | MarkEchoed
     | HubLate
     | Tick

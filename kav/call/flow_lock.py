@@ -83,6 +83,8 @@ class FlowLock:
     began: bool = False
     """Whether the active question began to be heard, or its answer was volunteered."""
     answers: dict[str, Answer] = field(default_factory=dict)
+    _before: Question = "step"
+    """The question that was open when Kav asked whether the caller is there."""
     _active: str | None = None
     _asks: int = 0
     _counted: bool = False
@@ -123,15 +125,18 @@ class FlowLock:
         self.began = not self._cut
 
     def cut(self) -> None:
-        """Note that the caller spoke before the question began: it was not asked."""
+        """Note that the caller spoke before the question began: it was not asked, and the one before it stands."""
+        if self.question == "still_there":
+            self.question = self._before
+            return
         if not (self.began or self._cut):
             self._cut = True
             self._asks = max(0, self._asks - self._counted)
 
     def check_presence(self) -> None:
         """Note that Kav asks whether the caller is still there."""
-        if self.question != "none":
-            self.question = "still_there"
+        if self.question not in ("none", "still_there"):
+            self._before, self.question = self.question, "still_there"
 
     # Judgements
 

@@ -187,7 +187,7 @@ class Replies:
             return self.ask(event.at)
         if event.status == "failed" and event.detail in FATAL_CODES:
             return [GIVE_UP]
-        if event.status == "failed" or not (response.spoke or response.called_tools):
+        if not response.called_tools and (event.status == "failed" or not response.spoke):
             return self._again(event.at, response.reply)
         return self.ask(event.at)
 

@@ -31,6 +31,7 @@ from kav.call.events import (
     HubLate,
     ItemAdded,
     ItemAudioDone,
+    KeyPressed,
     MarkEchoed,
     ModelLost,
     ModelReady,
@@ -104,6 +105,7 @@ class CallSession:
             ModelLost: self._model_lost,
             BotWords: self._bot_words,
             CallerWords: self._caller_words,
+            KeyPressed: self._key_pressed,
             MarkEchoed: self._mark_echoed,
             HubLate: self._hub_late,
             Tick: self._tick,
@@ -196,7 +198,8 @@ class CallSession:
         elif self.playhead.quiet:
             talk.heard()
         else:
-            talk.interrupted(self._last_words, self.playhead.share_heard(at))
+            whole = response is None or response.dead
+            talk.interrupted(self._last_words, self.playhead.share_heard(at), whole=whole)
 
     def _silence(self, at: float) -> list[Action]:
         """Whatever the bot is saying, or about to say, is not said; the model remembers what was heard."""
@@ -215,6 +218,10 @@ class CallSession:
         self._replies.held = self._started_at is None or self._model_seen_at is None
         talk = self._conversation
         return self._replies.owe(event.at, talk.turn(event.item_id) if talk is not None else Reply("answer"))
+
+    def _key_pressed(self, _: KeyPressed) -> list[Action]:
+        self._silence_clock.reset()
+        return []
 
     def _caller_words(self, event: CallerWords) -> list[Action]:
         if self._conversation is not None:
@@ -340,7 +347,8 @@ class CallSession:
         if self._limit_told or notice_at_s <= 0 or lasted_s < notice_at_s:
             return []
         self._limit_told = True
-        return self._replies.owe(at, Reply("phrase", "limit_notice"))
+        talk = self._conversation
+        return self._replies.owe(at, talk.notice_limit() if talk is not None else Reply("phrase", "limit_notice"))
 
     def _probe(self, at: float) -> list[Action]:
         """A model that has said nothing for half of its time is asked whether it is there: it may hear nobody."""

@@ -29,6 +29,9 @@ MAX_MESSAGE_BYTES: Final = 256 * 1024
 HEADER_TIMEOUT_S: Final = 10.0
 """How long a client may take to send its request's headers: a slow one would hold a connection for ever."""
 
+REQUEST_TIMEOUT_S: Final = 20.0
+"""How long a request may take from its headers to its answer, its body included; Twilio gives up after 15 s."""
+
 KEEP_ALIVE_S: Final = 95.0
 """How long an idle connection is kept: longer than the router in front (Heroku: 90 s), which then closes first."""
 
@@ -107,6 +110,7 @@ class WebSocketHandler(WSGIHandler):
 
     header_timeout_s: ClassVar[float] = HEADER_TIMEOUT_S
     keep_alive_s: ClassVar[float] = KEEP_ALIVE_S
+    request_timeout_s: ClassVar[float] = REQUEST_TIMEOUT_S
     _timer: Any = None
 
     def handle(self) -> None:
@@ -128,14 +132,20 @@ class WebSocketHandler(WSGIHandler):
 
     def get_environ(self) -> Any:  # noqa: ANN401 - pywsgi's signature
         """Return the WSGI environment, with the socket in it; called when the headers are complete."""
-        self._stop_timer()
         environ = super().get_environ()
         environ[SOCKET] = self.socket
+        if environ.get("HTTP_UPGRADE", "").lower() == "websocket":
+            self._stop_timer()
+        else:
+            self._start_timer(self.request_timeout_s)
         return environ
 
     def handle_one_response(self) -> None:
         """Answer; what follows an upgrade is no HTTP."""
-        super().handle_one_response()
+        try:
+            super().handle_one_response()
+        finally:
+            self._stop_timer()
         if (self.environ or {}).get("HTTP_UPGRADE", "").lower() == "websocket":
             self.close_connection = True
 

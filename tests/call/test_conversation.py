@@ -349,3 +349,74 @@ def test_finds_where_the_question_begins(transcript: str, starts: int) -> None:
 def test_texts_are_compared_as_they_sound() -> None:
     assert plain("שָׁלוֹם,  עולם!") == plain("שלום עולם")
     assert plain("Hello, World?") == plain("hello world")
+
+
+def test_a_caller_who_interrupts_before_the_question_exists_has_not_heard_it(talk: Talk) -> None:
+    talk.turn()
+    talk.judge("answer_step", step="city", value="חיפה")
+    response = talk.created()
+    talk.added("thanks")
+    talk.do(ev.BotWords(talk.now, response, "thanks", "תודה רבה"))
+    talk.audio("thanks", 600)
+    talk.now += 0.2
+    talk.turn()
+    talk.finish("cancelled")
+    talk.judge("answer_step", step="urgent", value="yes")
+    assert "urgent" not in talk.talk.lock.answers
+
+
+def test_a_yes_that_comes_just_before_kav_asks_for_presence_answers_the_step(talk: Talk) -> None:
+    talk.turn()
+    talk.judge("answer_step", step="city", value="חיפה")
+    talk.says("תודה. זה דחוף?")
+    for _ in range(45):
+        talk.now += 0.1
+        talk.do(ev.Tick(talk.now))
+        talk.session.model_seen(talk.now)
+    assert talk.asked_for().phrase == "still_there"
+    talk.turn()
+    talk.created()
+    talk.finish("cancelled")
+    talk.judge("answer_step", step="urgent", value="yes")
+    assert talk.talk.lock.answers["urgent"].value == "yes"
+
+
+def test_a_judge_that_fails_after_its_call_is_not_asked_again(talk: Talk) -> None:
+    talk.turn()
+    response = talk.created()
+    talk.do(ev.ToolCalled(talk.now, response, "i", "c", "answer_step", '{"step": "city", "value": "חיפה"}'))
+    talk.finish("failed", "server_error")
+    assert said(talk) == ("ask", "urgent")
+    assert talk.talk.breaches == []
+
+
+def test_a_language_without_texts_is_not_held_to_another_ones_words(talk: Talk) -> None:
+    talk.turn()
+    talk.judge("side_question", language="fr")
+    assert talk.asked_for().language == "fr"
+    requests = len(talk.of(act.RequestResponse))
+    talk.says("Il est trois heures. On continue?")
+    assert len(talk.of(act.RequestResponse)) == requests
+
+
+def test_a_key_resets_the_silence_clock(talk: Talk) -> None:
+    for _ in range(200):
+        talk.now += 0.1
+        talk.do(ev.KeyPressed(talk.now, "1"))
+        talk.do(ev.Tick(talk.now))
+        talk.session.model_seen(talk.now)
+    assert not talk.ended
+
+
+def test_the_limit_is_announced_in_the_callers_language() -> None:
+    talk = Talk()
+    talk.session = CallSession(CallRules(max_call_s=120, reply_timeout_s=8), talk.talk)
+    talk.started()
+    talk.says(GREETING)
+    talk.turn()
+    talk.judge("side_question", language="en")
+    talk.says("An hour. Shall we go on from where we were?")
+    talk.now += 60
+    talk.session.model_seen(talk.now)
+    talk.do(ev.Tick(talk.now))
+    assert (talk.asked_for().phrase, talk.asked_for().language) == ("limit_notice", "en")

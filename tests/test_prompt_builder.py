@@ -1,0 +1,61 @@
+"""Words for the model: every flow's prefix fits, every order names one thing, and no language is left without words."""
+
+import itertools
+from dataclasses import replace
+
+import pytest
+
+from kav.call.actions import RequestResponse
+from kav.call.flow import Flow
+from kav.call.flow_lock import Directive
+from kav.flow_files import load_flows
+from kav.settings import Settings
+from realtime_prompt_builder import build_session, load_phrases, order
+
+PHRASES = load_phrases()
+FLOWS = load_flows().flows
+NOW = "Sunday 2026-11-22 12:00"
+
+
+@pytest.mark.parametrize("flow", FLOWS, ids=lambda flow: flow.id)
+def test_the_prefix_says_who_speaks_the_supreme_rule_and_the_facts(flow: Flow) -> None:
+    session = build_session(Settings(_env_file=None), flow)  # type: ignore[call-arg]  # pydantic-settings' own argument
+    words = session["instructions"]
+    assert flow.business in words
+    assert "supreme rule" in words
+    assert flow.facts.strip() in words
+    assert "language" not in session["audio"]["input"]["transcription"], "transcription is never pinned"
+
+
+@pytest.mark.parametrize("language", ["he", "en", "ar", "ru", "fr"])
+@pytest.mark.parametrize("phrase", ["greeting", "closing", "resume", "still_there", "limit_notice", "goodbye"])
+def test_every_phrase_has_words_in_every_language(language: str, phrase: str) -> None:
+    for flow in FLOWS:
+        if phrase == "closing" and not flow.closing:
+            continue
+        words = order(flow, PHRASES, RequestResponse("kav1", "phrase", phrase, language=language), NOW)
+        assert "«" in words
+        assert "«»" not in words
+
+
+def test_a_closing_in_one_language_is_translated_for_the_others() -> None:
+    flow = next(flow for flow in FLOWS if flow.id == "locksmith")
+    own = {flow.language: flow.closing[flow.language]}
+    request = RequestResponse("kav1", "phrase", "closing", language="en")
+    words = order(_with(flow, closing=own), PHRASES, request, NOW)
+    assert own[flow.language] in words
+    assert "'en'" in words
+
+
+@pytest.mark.parametrize("flow", [flow for flow in FLOWS if flow.steps], ids=lambda flow: flow.id)
+def test_the_model_is_shown_the_active_question_and_no_other(flow: Flow) -> None:
+    for step, language in itertools.product(flow.steps, ("he", "en", "fr")):
+        for kind in ("judge", "speak"):
+            request = RequestResponse("kav1", kind, language=language, directive=Directive("ask", step.id))
+            words = order(flow, PHRASES, request, NOW)
+            others = [other for other in flow.steps if other.id != step.id]
+            assert not [other.id for other in others if other.ask[flow.language] in words]
+
+
+def _with(flow: Flow, **changes: object) -> Flow:
+    return replace(flow, **changes)  # type: ignore[arg-type]  # a field at a time
