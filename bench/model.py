@@ -22,6 +22,9 @@ from bench.measure import Measure
 
 _APPEND = b'{"type":"input_audio_buffer.append","audio":"'
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
+ANSWER = "טוב, תודה ששאלת."
+"""What the model says when it is not told what to say."""
+
 LATE_DELTAS = 3
 """Deltas of the old response that are still on their way when the caller begins to speak."""
 
@@ -66,6 +69,8 @@ class ModelSession(Endpoint):
         """Told of cancel, truncate, delete and create, with the event and its time of arrival."""
         self._server = server
         self._measure = server.measure
+        self._words = ANSWER
+        """What the model is going to say."""
         self._next_frame: int | None = None
         self._talking: Timer | None = None
         self._delta = bytearray()
@@ -90,6 +95,8 @@ class ModelSession(Endpoint):
         kind = event["type"]
         if kind == "session.update":
             self.loop.later(self.speech.updated_after_s, lambda: self._updated(event["session"]))
+        elif kind == "conversation.item.create":
+            self._read_item(event["item"])
         elif kind == "response.create":
             self._create(event, arrived_at)
         elif kind == "response.cancel":
@@ -121,6 +128,12 @@ class ModelSession(Endpoint):
         if not self.gone:
             self.updated_at = time.time()
             self._say({"type": "session.updated", "session": session})
+
+    def _read_item(self, item: dict[str, Any]) -> None:
+        """Note the words that a system message gives to say: Kav checks that they were said."""
+        if item["type"] == "message":
+            _, quoted, words = item["content"][0]["text"].partition("«")
+            self._words = words.rpartition("»")[0] if quoted else self._words
 
     def _create(self, event: dict[str, Any], arrived_at: float) -> None:
         self.requested_at = self.requested_at or arrived_at
@@ -203,6 +216,8 @@ class ModelSession(Endpoint):
         self.stop_talking()
         self.response.active = False
         ids = {"response_id": self._id("resp"), "item_id": self._id("item")}
+        words, self._words = self._words, ANSWER
+        self._say({"type": "response.output_audio_transcript.done", **ids, "transcript": words})
         self._say({"type": "response.output_audio.done", **ids})
         details = {"type": "cancelled", "reason": "turn_detected"} if status == "cancelled" else None
         done = {"id": self._id("resp"), "status": status, "status_details": details, "metadata": None}
