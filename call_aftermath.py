@@ -89,7 +89,6 @@ class Aftermath:
             else:
                 self._fetch_status(entry)
         except TwilioRestError as error:
-            entry["chores_done"].discard(chore)  # it is due again at the next look
             log.error("%s: %s", chore.value, error, extra={"call_sid": call_sid})
 
     def _fetch_status(self, entry: Entry) -> None:

@@ -4,8 +4,9 @@ The protocol itself (fragments, limits, pings, close codes) is the Sans-I/O half
 messages pass it by (`kav.wire.frames`). In here are the socket's habits that a phone line needs:
 
 - reading happens in the calling greenlet: no reader thread, and TCP's own back-pressure;
-- one writer at a time: whoever finds the socket idle writes until the outbox is empty, all others only enqueue, so
-  that the order of decision is the order on the wire;
+- one writer at a time, and nobody who decides ever waits for a peer: whoever finds the socket idle writes what the
+  kernel takes at once, a greenlet writes the rest, all others only enqueue, so that the order of decision is the order
+  on the wire;
 - `overtake` goes before everything: what is queued of older generations is dropped;
 - `close` never waits for the peer: close frame, FIN, then at most `LINGER_S` of discarding what still comes, for an
   RST would destroy the close frame on its way.
@@ -69,7 +70,7 @@ class WebSocket:
         self._overflowed = False
         self._writing_since: float | None = None
         self._writer_idle = Event()
-        """Set by a writer that finds the socket closing."""
+        """Set when a write that had to wait is over."""
         self._lost: str | None = None
         self._end_of_file = False
         self._closing = False
@@ -168,19 +169,49 @@ class WebSocket:
         return self._overflowed or (since is not None and now - since > limit_s)
 
     def _flush(self) -> None:
-        """Write until nothing is left to write."""
+        """Write what the kernel takes at once and leave the rest to a greenlet of its own: who decides never waits."""
         try:
             while not self._closing and (self._outbox or self._protocol.writes):
-                self._writing_since = time.monotonic()
-                self._write(self._next())
+                data = self._next()
+                sent = self._try_send(data)
+                if sent < len(data):
+                    self._writing_since = time.monotonic()
+                    self._writer_idle.clear()
+                    gevent.spawn(self._drain, data[sent:])
+                    return
         except (OSError, ValueError) as error:
-            self._lost = self._lost or f"connection lost: {error}"
-            self._outbox.clear()
-            self._wake_reader()
+            self._lose(error)
+
+    def _drain(self, rest: bytes) -> None:
+        """Write `rest`, then all that waits behind it, as slowly as the peer reads."""
+        try:
+            self._sock.sendall(rest)
+            while not self._closing and (self._outbox or self._protocol.writes):
+                self._writing_since = time.monotonic()
+                self._sock.sendall(self._next())
+        except (OSError, ValueError) as error:
+            self._lose(error)
         finally:
             self._writing_since = None
-            if self._closing:
-                self._writer_idle.set()
+            self._writer_idle.set()
+
+    def _try_send(self, data: bytes) -> int:
+        """Return how many bytes the kernel took without waiting."""
+        if self._is_tls:
+            self._sock.settimeout(0.0)
+            try:
+                return self._sock.send(data)
+            finally:
+                self._sock.settimeout(None)
+        try:
+            return self._sock.send(data, 0, 0.0)  # type: ignore[call-arg]  # gevent's third argument: a timeout
+        except BlockingIOError:
+            return 0
+
+    def _lose(self, error: Exception) -> None:
+        self._lost = self._lost or f"connection lost: {error}"
+        self._outbox.clear()
+        self._wake_reader()
 
     def _next(self) -> bytes:
         """Return what is to be written next: what the protocol has to say (a pong), and one message."""
@@ -193,12 +224,6 @@ class WebSocket:
         message, _ = self._outbox.popleft()
         self._outbox_bytes -= len(message)
         return said + text_frame(message, masked=self._masks)
-
-    def _write(self, data: bytes) -> None:
-        """Write all of `data`; gevent's `sendall` asks the kernel for its buffer's size each time, `send` does not."""
-        sent = self._sock.send(data)
-        if sent < len(data):
-            self._sock.sendall(data[sent:])
 
     # Closing
 

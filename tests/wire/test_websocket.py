@@ -171,6 +171,22 @@ def test_what_overtakes_is_sent_at_once_when_nothing_waits() -> None:
         assert peer.messages == [b"clear"]
 
 
+@pytest.mark.parametrize("side", [Side.SERVER, Side.CLIENT])
+def test_who_sends_never_waits_for_a_peer_that_does_not_read(side: Side) -> None:
+    """The watchdog, and the reader of the other socket, send too: they have others to look after."""
+    with connected(side, buffer_bytes=SMALL) as (ws, peer):
+        messages = [bytes([65 + number]) * 100_000 for number in range(8)]
+
+        def send_all() -> str:
+            for message in messages:
+                ws.send(message)
+            return "sent"
+
+        assert gevent.spawn(send_all).get(timeout=1) == "sent"
+        peer.read_until(lambda: len(peer.messages) == len(messages))
+        assert peer.messages == messages
+
+
 def test_a_peer_that_stops_reading_is_seen() -> None:
     with connected(buffer_bytes=SMALL) as (ws, peer):
         assert not ws.stalled(time.monotonic() + 60, 5)
