@@ -137,7 +137,7 @@ def _ended_by_kav(entry: Entry) -> bool:
     reason = entry["end_reason"]
     if reason is None or reason in RESUMABLE:
         return reason is not None
-    return reason != "caller_hung_up" and not reason.startswith("call_status_")
+    return reason not in ("caller_hung_up", "transferred") and not reason.startswith("call_status_")
 
 
 def _close_prewarm(entry: Entry) -> None:

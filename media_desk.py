@@ -64,7 +64,7 @@ class MediaDesk:
         return CallRules(
             max_call_s=self._settings.MAX_CALL_S - lasted_s,
             reply_timeout_s=self._settings.MODEL_REPLY_TIMEOUT_S,
-            opening="resumed" if entry["fresh_streams"] else "greeting",
+            opening=entry["opening"],
             silence_ask_s=self._settings.SILENCE_ASK_S,
             silence_close_s=self._settings.SILENCE_CLOSE_S,
         )

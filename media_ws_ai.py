@@ -218,7 +218,8 @@ class Stream:
         self._tools.append(gevent.spawn(work))
 
     def _end_call(self, action: actions.EndCall) -> None:
-        self.end(action.reason, after_stream="apology" if action.apologise else "hang_up")
+        after: stream_registry.AfterStream = "transfer" if action.reason == "transferred" else "hang_up"
+        self.end(action.reason, after_stream="apology" if action.apologise else after)
 
     # The end
 

@@ -29,6 +29,9 @@ from stream_registry import TERMINAL_STATUSES, Entry
 STATUS_WRITE_S: Final = 2.0
 """How long the status webhook waits for its record: Twilio waits longer, a caller is not waiting at all."""
 
+SPEAKING: Final = frozenset({"twilio.voice", "twilio.voice_fallback", "twilio.after_stream", "twilio.dial_result"})
+"""Requests whose answer a caller hears."""
+
 MAX_FORM_BYTES: Final = 64 * 1024
 
 log = logging.getLogger(__name__)
@@ -110,7 +113,37 @@ class Desk:
         if not entry["ended"]:
             self._media.prewarm(entry)
             return _twiml(self._stream(VoiceResponse(), entry))
+        if entry["after_stream"] == "transfer":
+            return self._dial(entry)
         return self._apologise(self._language(entry)) if entry["after_stream"] == "apology" else hang_up()
+
+    def dial_result(self) -> Response:
+        """What became of a hand-over: the end, or, if nobody took the call, back to the bot at the same step."""
+        entry = stream_registry.get(request.form.get("CallSid", ""))
+        taken = request.form.get("DialCallStatus") in ("completed", "answered")
+        if entry is None or taken or entry["end_reason"] != "transferred":
+            return hang_up()
+        stream_registry.reopen(entry, "nobody_answers")
+        entry["after_stream_at"] = time.monotonic()
+        self._media.prewarm(entry)
+        return _twiml(self._stream(VoiceResponse(), entry))
+
+    def _dial(self, entry: Entry) -> Response:
+        """Return TwiML that rings a human; how long they may talk is bounded, for nobody else watches that leg."""
+        transfer = self._flows.by_id(entry["business"]).transfer
+        if transfer is None:
+            return hang_up()
+        response = VoiceResponse()
+        dial = response.dial(
+            action=f"{self._settings.base_url}/twilio/dial-result",
+            method="POST",
+            timeout=transfer.ring_s,
+            time_limit=transfer.time_limit_s,
+            caller_id=entry["to_number"],
+            answer_on_bridge=True,
+        )
+        dial.number(transfer.to)
+        return _twiml(response)
 
     def _decide_after_stream(self, entry: Entry, status: str) -> None:
         """A call whose stream was lost, or never opened, gets one fresh stream; after that, words and the end."""
@@ -125,6 +158,7 @@ class Desk:
             stream_registry.end(entry["call_sid"], "socket_lost", after_stream="apology")
             return
         entry["fresh_streams"] += 1
+        entry["opening"] = "resumed"
         entry["token"] = stream_registry.new_token()
         log.warning("stream lost; the call gets a fresh one", extra={"call_sid": entry["call_sid"]})
 
@@ -195,7 +229,7 @@ class Desk:
         if isinstance(error, HTTPException):
             return error
         log.error("webhook %s failed", request.path, exc_info=error, extra={"call_sid": _call_sid()})
-        speaks = request.endpoint in ("twilio.voice", "twilio.after_stream", "twilio.voice_fallback")
+        speaks = request.endpoint in SPEAKING
         return self._apologise(DEFAULT_LANGUAGE) if speaks else Response(status=204)
 
 
@@ -270,6 +304,7 @@ def init_app(app: Flask, desk: Desk, gate: Gate) -> None:
         "status": desk.status,
         "stream-status": desk.stream_status,
         "after-stream": desk.after_stream,
+        "dial-result": desk.dial_result,
     }
     for name, view in routes.items():
         twilio.add_url_rule(f"/{name}", name.replace("-", "_"), view, methods=["POST"])

@@ -17,8 +17,8 @@ from kav.call.aftermath import Chore
 from kav.call.conversation import Conversation
 from kav.call.events import Direction
 
-AfterStream = Literal["hang_up", "apology"]
-"""What the caller hears when the stream is over: nothing, or that something went wrong."""
+AfterStream = Literal["hang_up", "apology", "transfer"]
+"""What follows the stream: nothing, words that something went wrong, or a human."""
 
 TERMINAL_STATUSES: Final = frozenset({"completed", "busy", "no-answer", "failed", "canceled"})
 
@@ -53,6 +53,8 @@ class Entry(TypedDict):
     """When a stream was lost although nobody had ended the call."""
     streamed_at: float | None
     """When its first stream was accepted."""
+    opening: str
+    """Id of the phrase that the next stream opens with."""
     fresh_streams: int
     """How many streams were given to replace a lost one."""
     model: Any | None
@@ -94,6 +96,7 @@ def register(call_sid: str, *, direction: Direction, business: str, from_number:
             stream=None,
             stream_lost_at=None,
             streamed_at=None,
+            opening="greeting",
             fresh_streams=0,
             model=None,
             wake=None,
@@ -135,6 +138,13 @@ def end(call_sid: str, reason: EndReason, *, after_stream: AfterStream = "hang_u
     if wake is not None:
         wake()
     return True
+
+
+def reopen(entry: Entry, opening: str) -> None:
+    """Let a call that was handed over come back, for nobody took it: with a fresh stream that opens with `opening`."""
+    entry["ended"], entry["end_reason"], entry["ended_at"] = False, None, None
+    entry["after_stream"], entry["opening"], entry["token"] = "hang_up", opening, new_token()
+    entry["chores_done"].clear()
 
 
 def remove(entry: Entry) -> None:

@@ -85,7 +85,7 @@ def _due_after_the_end(facts: Facts, ended_at: float, patience: Patience, now: f
         unanswered = facts.ended_by_kav and not asked and not facts.handed_over
         if unanswered and now - ended_at >= patience.hangup_fallback_s:
             yield Chore.HANG_UP
-        if now - ended_at >= patience.terminal_status_s:
+        if now - ended_at >= patience.terminal_status_s and not facts.handed_over:
             yield Chore.FETCH_STATUS
     if now - ended_at >= patience.entry_ttl_s:
         yield Chore.FORGET

@@ -47,6 +47,8 @@ class Conversation:
     language: LanguageLock = field(init=False)
     farewell: Farewell = field(default_factory=Farewell)
     breaches: list[Breach] = field(default_factory=list)
+    handing_over: bool = False
+    """The hand-over to a human was announced to its end; it happens when the caller has heard that."""
     _again: bool = False
     """The turn that is judged next is one that was judged before."""
     _turn: str = ""
@@ -157,7 +159,13 @@ class Conversation:
             self.breaches.append(Breach("phrase not exact", reply.phrase))
         if reply.phrase in ENDINGS:
             self.farewell.say()
+        self.handing_over = reply.phrase == "transfer"
         return None
+
+    def caller_speaks(self) -> bool:
+        """The caller speaks: hanging up and handing over are taken back; return whether the call ends all the same."""
+        self.handing_over = False
+        return self.farewell.interrupt()
 
     def heard(self) -> None:
         """The active question, or all there was to hear, has begun to be heard."""

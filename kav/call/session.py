@@ -186,7 +186,7 @@ class CallSession:
         if self._conversation is None:
             return self._silence(event.at)
         self._note_what_was_heard(self._conversation, event.at)
-        goodbye_stands = self._conversation.farewell.interrupt()
+        goodbye_stands = self._conversation.caller_speaks()
         return [*self._silence(event.at), *([EndCall("goodbye")] if goodbye_stands else [])]
 
     def _note_what_was_heard(self, talk: Conversation, at: float) -> None:
@@ -297,12 +297,16 @@ class CallSession:
 
     def _mark_echoed(self, event: MarkEchoed) -> list[Action]:
         self.playhead.acknowledge(event.at, event.name)
-        return self._goodbye_heard(event.at)
+        return self._last_words_heard(event.at)
 
-    def _goodbye_heard(self, at: float) -> list[Action]:
-        """A closing that was said to its end, and heard, ends the call."""
-        said = self._conversation is not None and self._conversation.farewell.said
-        return [EndCall("goodbye")] if said and self._replies.idle and self.playhead.quiet_by(at) else []
+    def _last_words_heard(self, at: float) -> list[Action]:
+        """A closing, or the word that a human takes over, ends the stream when it was said to its end, and heard."""
+        talk = self._conversation
+        if talk is None or not self._replies.idle or not self.playhead.quiet_by(at):
+            return []
+        if talk.farewell.said:
+            return [EndCall("goodbye")]
+        return [EndCall("transferred")] if talk.handing_over else []
 
     def _hub_late(self, event: HubLate) -> list[Action]:
         """Time in which the process stood still is not time that the model was quiet in."""
@@ -319,7 +323,7 @@ class CallSession:
             return [EndCall("max_duration")]
         if self._model_stalled(event.at, lasted_s):
             return [GIVE_UP]
-        if ending := self._goodbye_heard(event.at):
+        if ending := self._last_words_heard(event.at):
             return ending
         actions = self._notice_limit(event.at, lasted_s) or self._replies.ask(event.at)
         return [*actions, *self._listen_for_silence(event.at), *self._probe(event.at)]

@@ -1,0 +1,68 @@
+"""A caller who asks for a person gets one when the announcement is heard, or comes back to the same step."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from rehearsal.model import CallTool
+from rehearsal.twilio import CallScript, Human
+from rehearsal.world import World
+from tests.line.ending import fin
+from tests.line.listening import SPEECH, Talk, noise
+from tests.line.test_conversation import LOCKSMITH, Judging, orders
+
+ASKS_FOR_A_PERSON = CallTool("transfer_to_human", {"language": "he"})
+
+
+@pytest.fixture(scope="module")
+async def world() -> AsyncIterator[World]:
+    """Short turns, and REST that would hang up soon if it did so at all."""
+    settings = {"VAD_SILENCE_MS": "200", "DRAIN_SECONDS": "0", "HANGUP_FALLBACK_S": "0.5", "TERMINAL_STATUS_S": "1"}
+    async with World(settings) as world:
+        yield world
+        assert world.model.violations == [], "Kav broke the model's rules"
+        assert [notice for call in world.twilio.calls for notice in call.violations] == [], "Kav broke Twilio's rules"
+
+
+async def asks_for_a_person(world: World, human: Human) -> Talk:
+    """A call to the locksmith whose caller asks for a person in the first turn."""
+    call = await world.call(Judging([ASKS_FOR_A_PERSON]), CallScript(human=human), to=LOCKSMITH)
+    talk = Talk(call, await world.session_of(call))
+    await call.until(lambda: talk.heard_ms_of(noise(1, 300)) == 300)
+    await call.say(SPEECH)
+    return talk
+
+
+async def test_the_human_is_rung_when_the_announcement_was_heard_and_nobody_hangs_up(world: World) -> None:
+    talk = await asks_for_a_person(world, Human("answered", talks_s=2.0))
+    await talk.call.until_socket_closed()
+    assert talk.heard_ms_of(noise(2, 300)) == 300, "the announcement was heard to its end"
+    await fin(talk.session.peer, talk.call.heard[-1].end_s)
+    await talk.call.until_ended()
+    assert talk.call.verbs == ["Connect", "Dial", "Hangup"]
+    assert talk.call.dialled == ["+97231110009"]
+    assert not [asked for asked in world.twilio.rest.requests if talk.call.sid in str(asked)], "REST kills no transfer"
+
+
+@pytest.mark.parametrize("outcome", ["busy", "no-answer"])
+async def test_a_caller_whom_nobody_takes_comes_back_to_the_same_step(world: World, outcome: str) -> None:
+    talk = await asks_for_a_person(world, Human(outcome))
+    back = await world.session_of(talk.call, 2)
+    await back.wait_for("response.create")
+    (order,) = orders(Talk(talk.call, back))
+    assert "אין כרגע נציג אנושי פנוי." in order
+    assert "ספרו לי בקצרה, מה קרה?" in order, "the step that was left"
+    await talk.call.hang_up()
+    assert len(talk.call.streams) == 2
+
+
+async def test_a_caller_who_speaks_over_the_announcement_stays(world: World) -> None:
+    call = await world.call(Judging([ASKS_FOR_A_PERSON]), to=LOCKSMITH)
+    talk = Talk(call, await world.session_of(call))
+    await call.until(lambda: talk.heard_ms_of(noise(1, 300)) == 300)
+    await call.say(SPEECH)
+    await call.until(lambda: talk.heard_ms_of(noise(2, 300)) >= 50)
+    talk.session.ears.hear_speech()
+    await call.until(lambda: talk.heard_ms_of(noise(3, 300)) == 300)
+    assert call.dialled == []
+    await call.hang_up()
