@@ -162,6 +162,11 @@ class Conversation:
         self.handing_over = reply.phrase == "transfer"
         return None
 
+    def hand_over(self) -> bool:
+        """Return whether the call is handed over now; a call that comes back from there is not handed over again."""
+        handing_over, self.handing_over = self.handing_over, False
+        return handing_over
+
     def caller_speaks(self) -> bool:
         """The caller speaks: hanging up and handing over are taken back; return whether the call ends all the same."""
         self.handing_over = False

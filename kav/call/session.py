@@ -306,7 +306,7 @@ class CallSession:
             return []
         if talk.farewell.said:
             return [EndCall("goodbye")]
-        return [EndCall("transferred")] if talk.handing_over else []
+        return [EndCall("transferred")] if talk.hand_over() else []
 
     def _hub_late(self, event: HubLate) -> list[Action]:
         """Time in which the process stood still is not time that the model was quiet in."""

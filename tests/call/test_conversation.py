@@ -420,3 +420,14 @@ def test_the_limit_is_announced_in_the_callers_language() -> None:
     talk.session.model_seen(talk.now)
     talk.do(ev.Tick(talk.now))
     assert (talk.asked_for().phrase, talk.asked_for().language) == ("limit_notice", "en")
+
+
+def test_a_call_that_comes_back_from_a_hand_over_is_not_handed_over_again(talk: Talk) -> None:
+    talk.talk.handing_over = True
+    talk.now += 3
+    talk.do(ev.Tick(talk.now))
+    assert talk.done[-1] == act.EndCall("transferred")
+    back = CallSession(CallRules(max_call_s=900, reply_timeout_s=8, opening="nobody_answers"), talk.talk)
+    back.handle(ev.StreamStarted(talk.now))
+    assert back.handle(ev.Tick(talk.now + 0.1)) == [], "the model is not there yet"
+    assert not back.over
