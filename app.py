@@ -238,5 +238,16 @@ def main() -> int:
     return 0
 
 
+def leave(status: int) -> None:
+    """End the process now that all is written and closed.
+
+    The database's native threads have hubs of their own, and an interpreter that tears itself down around those may
+    crash on its last step, which a supervisor would take for a failure.
+    """
+    log.drain()
+    sys.stderr.flush()
+    os._exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -6,12 +6,16 @@ A greenlet that wrote to a full pipe would hold up every call of the process.
 import logging
 import queue
 import sys
+import time
 from typing import Final
 
 from gevent import monkey
 
 MAX_LINES: Final = 10_000
 """Lines that may wait for a stuck reader; what comes beyond them is counted and dropped."""
+
+DRAIN_S: Final = 1.0
+"""How long the last lines may take to be written."""
 
 MAX_CALL_SID: Final = 64
 
@@ -51,6 +55,14 @@ def _write(lines: "queue.SimpleQueue[str]") -> None:
     while True:
         sys.stderr.write(lines.get() + "\n")
         sys.stderr.flush()
+
+
+def drain() -> None:
+    """Wait a moment for the lines that are still queued; called once, at the end."""
+    until = time.monotonic() + DRAIN_S
+    handlers = [handler for handler in logging.getLogger().handlers if isinstance(handler, QueueHandler)]
+    while any(not handler.lines.empty() for handler in handlers) and time.monotonic() < until:
+        time.sleep(0.01)
 
 
 def init(level: str) -> None:

@@ -11,6 +11,7 @@ from gevent import monkey
 monkey.patch_all()
 
 import json  # noqa: E402 - patching is first
+import os  # noqa: E402
 import sqlite3  # noqa: E402
 import sys  # noqa: E402
 import time  # noqa: E402
@@ -76,3 +77,5 @@ def main(url: str, seconds: float) -> None:
 
 if __name__ == "__main__":
     main(sys.argv[1], float(sys.argv[2]))
+    sys.stdout.flush()
+    os._exit(0)  # as app.py does: an interpreter that tears itself down around native threads may crash
