@@ -111,7 +111,7 @@ def run(*, quick: bool) -> Report:
             interrupter = Interrupter(a_world)
             for caller in a_world.talking:
                 interrupter.take(caller)
-            a_world.loop.run(8.0 if quick else 30.0)
+            a_world.loop.run(5.0 if quick else 30.0)
             late_bytes = sum(a_world.media(caller).late_bytes for caller in a_world.talking)
             _conclude(report, interrupter.barge_ins, delay_s, late_bytes, a_world.measure.refusals)
     return report

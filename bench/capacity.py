@@ -72,7 +72,7 @@ class Step:
 def run(*, quick: bool) -> Report:
     report = Report("capacity")
     for variant in VARIANTS[:2] if quick else VARIANTS:
-        _measure_variant(report, variant, QUICK_STEPS if quick else STEPS, 3.0 if quick else 4.0)
+        _measure_variant(report, variant, QUICK_STEPS if quick else STEPS, 2.0 if quick else 4.0)
     return report
 
 
