@@ -31,7 +31,7 @@ FATAL_CODES: Final = frozenset(
         "account_deactivated",
     }
 )
-"""Errors after which the model will never answer in this session (Realtime API, error codes)."""
+"""Errors after which the model will never answer again on its connection (Realtime API, error codes)."""
 
 KEPT: Final = frozenset({"greeting", "resumed", "limit_notice"})
 """Phrases that are owed whatever the caller says meanwhile."""
