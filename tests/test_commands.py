@@ -13,6 +13,7 @@ from flask import Flask
 
 from kav import commands
 from kav.doctor import Finding, base_url_fault, clock_finding, number_finding
+from kav.records import migration
 from kav.settings import Settings
 from kav.wire.twilio_rest import Number
 from tests.local_servers import ACCOUNT, NUMBER, TOKEN, TwilioApi, public_kav, realtime_model, twilio_api
@@ -92,7 +93,7 @@ def test_what_hinders_a_connection_is_said_with_its_remedy(
 def test_migrating_makes_the_schema_and_says_where_it_is(run: Run, tmp_path: Path) -> None:
     for _ in range(2):
         result = run("migrate")
-        assert (result.exit_code, result.output) == (0, "The database is at revision 0001.\n")
+        assert (result.exit_code, result.output) == (0, f"The database is at revision {migration.head()}.\n")
     assert (tmp_path / "kav.db").exists()
 
 
@@ -135,7 +136,7 @@ def test_the_doctor_finds_nothing_wrong_but_what_is_wrong(run: Run, whole: dict[
         "the clock is ",
         f"{NUMBER} rings at Kav",
         f"OpenAI opens a session with {MODEL}",
-        "the database is at revision 0001",
+        f"the database is at revision {migration.head()}",
     ):
         assert any(line.startswith("ok  ") and good in line for line in result.output.splitlines()), result.output
 

@@ -4,10 +4,12 @@ Call statuses and their order: Twilio Voice, "Call status callbacks" and the Cal
 """
 
 import hashlib
+import re
 
 TERMINAL_STATUSES = ("completed", "busy", "no-answer", "failed", "canceled")
 STATUS_RANK = {"queued": 0, "initiated": 1, "ringing": 2, "in-progress": 3, **dict.fromkeys(TERMINAL_STATUSES, 4)}
 MAX_DURATION_S = 86_400  # Twilio ends any call after 24 hours
+E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 _UNSTORABLE = {0: None, **dict.fromkeys(range(0xD800, 0xE000))}  # PostgreSQL refuses NUL, UTF-8 lone surrogates
 
 
@@ -34,6 +36,11 @@ def direction_of(text: object) -> str | None:
     if text == "inbound":
         return "inbound"
     return "outbound" if text in ("outbound", "outbound-api", "outbound-dial") else None
+
+
+def is_e164(text: str) -> bool:
+    """Whether a text is a full telephone number in the one form in which numbers are compared."""
+    return E164.fullmatch(text) is not None
 
 
 def words(text: str | None, limit: int) -> str | None:

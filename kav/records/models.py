@@ -12,6 +12,11 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 SID_CHARS = 64  # Twilio's are 34
 WORD_CHARS = 64  # reasons, statuses, business names
 NUMBER_CHARS = 128  # E.164 has 16, but `sip:` and `client:` addresses call too
+E164_CHARS = 16
+
+# How a column merges when its row is written again, in its `info`; without one, what is said last is kept.
+FIRST = {"keeps": "first"}
+EARLIEST = {"keeps": "earliest"}
 
 
 class UtcMillis(TypeDecorator[datetime]):
@@ -48,11 +53,11 @@ class Call(Base):
     __tablename__ = "calls"
 
     call_sid: Mapped[str] = mapped_column(String(SID_CHARS), primary_key=True)
-    direction: Mapped[str | None] = mapped_column(String(16))
+    direction: Mapped[str | None] = mapped_column(String(16), info=FIRST)
     business: Mapped[str | None] = mapped_column(String(WORD_CHARS))
     from_number: Mapped[str | None] = mapped_column(String(NUMBER_CHARS))
     to_number: Mapped[str | None] = mapped_column(String(NUMBER_CHARS))
-    created_at: Mapped[datetime] = mapped_column(UtcMillis, index=True)
+    created_at: Mapped[datetime] = mapped_column(UtcMillis, index=True, info=EARLIEST)
     started_at: Mapped[datetime | None] = mapped_column(UtcMillis)
     ended_at: Mapped[datetime | None] = mapped_column(UtcMillis)
     end_reason: Mapped[str | None] = mapped_column(String(WORD_CHARS))
@@ -70,14 +75,24 @@ class Stream(Base):
     __tablename__ = "streams"
 
     stream_sid: Mapped[str] = mapped_column(String(SID_CHARS), primary_key=True)
-    call_sid: Mapped[str] = mapped_column(ForeignKey("calls.call_sid"), index=True)
-    opened_at: Mapped[datetime | None] = mapped_column(UtcMillis)
+    call_sid: Mapped[str] = mapped_column(ForeignKey("calls.call_sid"), index=True, info=FIRST)
+    opened_at: Mapped[datetime | None] = mapped_column(UtcMillis, info=EARLIEST)
     ended_at: Mapped[datetime | None] = mapped_column(UtcMillis)
     end_reason: Mapped[str | None] = mapped_column(String(WORD_CHARS))
     socket_ghost_ms: Mapped[float | None] = mapped_column(Double)
     frames_in: Mapped[int | None]
     frames_out: Mapped[int | None]
     barge_ins: Mapped[int | None]
+
+
+class DoNotCall(Base):
+    """A telephone number that asked not to be called; it outlives the call in which it asked."""
+
+    __tablename__ = "do_not_call"
+
+    number: Mapped[str] = mapped_column(String(E164_CHARS), primary_key=True)
+    added_at: Mapped[datetime] = mapped_column(UtcMillis, info=EARLIEST)
+    call_sid: Mapped[str | None] = mapped_column(String(SID_CHARS), info=FIRST)
 
 
 def table_of(model: type[Base]) -> Table:
@@ -89,3 +104,4 @@ def table_of(model: type[Base]) -> Table:
 
 CALLS = table_of(Call)
 STREAMS = table_of(Stream)
+DO_NOT_CALL = table_of(DoNotCall)

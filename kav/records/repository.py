@@ -4,23 +4,19 @@ Records are values: built where the event happens, applied on the writer's threa
 twice (a lost answer is retried), so every upsert is idempotent.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any, TypedDict
 
-from sqlalchemy import ColumnElement, Connection, Executable, Table, bindparam, case, func, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import ColumnElement, Connection, Executable, case, func, select
 
 from kav.records import cleaning
-from kav.records.errors import InvalidRecordError
+from kav.records.do_not_call import CallAgain, DoNotCall, forget_do_not_call, save_do_not_call
 from kav.records.models import CALLS, SID_CHARS, STREAMS
+from kav.records.upserts import greatest, insert_into, merge, said, sid, unless_there
 
 Row = dict[str, Any]
-Upsert = postgresql.Insert | sqlite.Insert
-_FIRST_WINS = frozenset({"direction", "call_sid"})  # a call's direction, and a stream's call, never change
-_EARLIEST_WINS = frozenset({"created_at", "opened_at"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,18 +89,22 @@ class StreamRecord:
     at: datetime
 
 
-Record = StatusReport | CallRecord | StreamRecord
+Record = StatusReport | CallRecord | StreamRecord | DoNotCall | CallAgain
 
 
 def save(connection: Connection, record: Record) -> str:
     """Store one record inside the caller's transaction; returns a notice worth logging, mostly empty.
 
-    Raises InvalidRecordError for a record without a call.
+    Raises InvalidRecordError for a record without a call, or without a number where it is about one.
     """
     if isinstance(record, StatusReport):
         return save_call_status(connection, record)
     if isinstance(record, CallRecord):
         return save_call(connection, record)
+    if isinstance(record, DoNotCall):
+        return save_do_not_call(connection, record)
+    if isinstance(record, CallAgain):
+        return forget_do_not_call(connection, record)
     return save_stream(connection, record)
 
 
@@ -114,7 +114,7 @@ def save_call_status(connection: Connection, report: StatusReport) -> str:
     Twilio's callbacks come late, twice and out of order, so a status only ever moves forward.
     """
     values = {
-        "call_sid": _sid(report.call_sid, report.call_sid),
+        "call_sid": sid(report.call_sid, report.call_sid),
         "status": report.status,
         "terminal_status": cleaning.terminal_status_of(report.status),
         "duration_s": report.duration_s,
@@ -129,32 +129,32 @@ def save_call_status(connection: Connection, report: StatusReport) -> str:
 def save_call(connection: Connection, record: CallRecord) -> str:
     """Upsert what Kav knows of a call."""
     direction = cleaning.direction_of(record.known.get("direction"))
-    values = {"created_at": record.at} | _said(CALLS, record.known)
-    values |= {"call_sid": _sid(record.call_sid, record.call_sid), "updated_at": record.at, "direction": direction}
-    upsert = _merge(connection.dialect.name, CALLS, tuple(values)).returning(CALLS.c.direction)
+    values = {"created_at": record.at} | said(CALLS, record.known)
+    values |= {"call_sid": sid(record.call_sid, record.call_sid), "updated_at": record.at, "direction": direction}
+    upsert = merge(connection.dialect.name, CALLS, tuple(values)).returning(CALLS.c.direction)
     return _direction_notice(connection.execute(upsert, values).scalar_one(), direction)
 
 
 def save_stream(connection: Connection, record: StreamRecord) -> str:
     """Upsert what Kav knows of a stream; its call is created when it is not known yet."""
-    call_sid = _sid(record.call_sid, record.call_sid)
+    call_sid = sid(record.call_sid, record.call_sid)
     call = {"call_sid": call_sid, "created_at": record.known.get("opened_at") or record.at, "updated_at": record.at}
-    connection.execute(_unless_there(connection.dialect.name, CALLS, tuple(call)), call)
-    values = _said(STREAMS, record.known) | {
+    connection.execute(unless_there(connection.dialect.name, CALLS, tuple(call)), call)
+    values = said(STREAMS, record.known) | {
         "call_sid": call_sid,
-        "stream_sid": _sid(record.stream_sid, record.call_sid),
+        "stream_sid": sid(record.stream_sid, record.call_sid),
     }
-    connection.execute(_merge(connection.dialect.name, STREAMS, tuple(values)), values)
+    connection.execute(merge(connection.dialect.name, STREAMS, tuple(values)), values)
     return ""
 
 
 def get_call(connection: Connection, call_sid: str) -> Row | None:
     """One call with its `streams`, or None."""
-    sid = cleaning.key(call_sid, SID_CHARS)
-    call = connection.execute(select(CALLS).where(CALLS.c.call_sid == sid)).mappings().one_or_none()
+    key = cleaning.key(call_sid, SID_CHARS)
+    call = connection.execute(select(CALLS).where(CALLS.c.call_sid == key)).mappings().one_or_none()
     if call is None:
         return None
-    streams = select(STREAMS).where(STREAMS.c.call_sid == sid).order_by(STREAMS.c.opened_at, STREAMS.c.stream_sid)
+    streams = select(STREAMS).where(STREAMS.c.call_sid == key).order_by(STREAMS.c.opened_at, STREAMS.c.stream_sid)
     return {**call, "streams": [dict(stream) for stream in connection.execute(streams).mappings()]}
 
 
@@ -170,7 +170,7 @@ def list_calls(connection: Connection, limit: int = 50, before: datetime | None 
 def _status_upsert(dialect: str) -> Executable:
     """The upsert of a status report; statements are built once, for building one costs more than running it."""
     names = ("call_sid", "status", "terminal_status", "duration_s", "direction", "created_at", "updated_at")
-    insert, old = _insert(dialect, CALLS, names), CALLS.c
+    insert, old = insert_into(dialect, CALLS, names), CALLS.c
     new = insert.excluded
     moves_forward = _rank(new.status) > _rank(old.status)
     upsert = insert.on_conflict_do_update(
@@ -178,7 +178,7 @@ def _status_upsert(dialect: str) -> Executable:
         set_={
             "status": case((moves_forward, new.status), else_=old.status),
             "terminal_status": func.coalesce(old.terminal_status, new.terminal_status),
-            "duration_s": _greatest(old.duration_s, new.duration_s),
+            "duration_s": greatest(old.duration_s, new.duration_s),
             "direction": func.coalesce(old.direction, new.direction),
             "updated_at": new.updated_at,
         },
@@ -186,56 +186,8 @@ def _status_upsert(dialect: str) -> Executable:
     return upsert.returning(old.direction)
 
 
-@cache
-def _merge(dialect: str, table: Table, names: tuple[str, ...]) -> Upsert:
-    """Insert, or update only the columns that are said; one statement, so two writers cannot lose each other's."""
-    insert = _insert(dialect, table, names)
-    primary = [column.name for column in table.primary_key]
-    changes = {name: _merged(table.c[name], insert.excluded[name], name) for name in names if name not in primary}
-    return insert.on_conflict_do_update(index_elements=primary, set_=changes)
-
-
-@cache
-def _unless_there(dialect: str, table: Table, names: tuple[str, ...]) -> Upsert:
-    return _insert(dialect, table, names).on_conflict_do_nothing()
-
-
-def _insert(dialect: str, table: Table, names: tuple[str, ...]) -> Upsert:
-    insert = sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
-    return insert.values({name: bindparam(name) for name in names})
-
-
-def _merged(old: ColumnElement[Any], new: ColumnElement[Any], name: str) -> ColumnElement[Any]:
-    if name in _FIRST_WINS:
-        return func.coalesce(old, new)
-    if name in _EARLIEST_WINS:
-        return case((old < new, old), else_=new)
-    return new
-
-
-def _said(table: Table, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that are not None, each cut to its column's length."""
-    return {name: _fitting(table, name, value) for name, value in fields.items() if value is not None}
-
-
-def _fitting(table: Table, name: str, value: object) -> object:
-    length = getattr(table.c[name].type, "length", None)
-    return cleaning.words(value, length) if isinstance(value, str) and length else value
-
-
-def _sid(text: str, call_sid: str) -> str:
-    if not text or not call_sid:
-        raise InvalidRecordError(f"call {call_sid!r}: a record without its CallSid or StreamSid cannot be stored")
-    return cleaning.key(text, SID_CHARS)
-
-
 def _rank(status: ColumnElement[Any]) -> ColumnElement[Any]:
     return case(cleaning.STATUS_RANK, value=status, else_=-1)
-
-
-def _greatest(old: ColumnElement[Any], new: ColumnElement[Any]) -> ColumnElement[Any]:
-    # NULL compares as unknown, which takes the first branch's else: a missing new value keeps the old one.
-    return case((old.is_(None), new), (new > old, new), else_=old)
 
 
 def _direction_notice(stored: str | None, said: str | None) -> str:

@@ -21,6 +21,7 @@ from sqlalchemy import Connection
 from kav.records import migration, repository
 from kav.records.backlog import Backlog, Operation, SaveResult
 from kav.records.database import DatabaseThread, parse_url
+from kav.records.do_not_call import CallAgain, DoNotCall, is_do_not_call
 from kav.records.errors import ReadTimeoutError
 from kav.records.repository import CallFields, CallRecord, Record, Row, StreamFields, StreamRecord
 
@@ -113,6 +114,18 @@ class Records:
         """Store what is known of a stream, field by field; what is left out or None stays as it was."""
         return self.submit(Save(StreamRecord(stream_sid, call_sid, known, self._clock())))
 
+    def save_do_not_call(self, number: str, call_sid: str | None = None) -> SaveResult:
+        """Put a number (E.164) on the list of those that are not to be called, and say in which call it asked."""
+        return self.submit(Save(DoNotCall(number, self._clock(), call_sid)))
+
+    def forget_do_not_call(self, number: str) -> SaveResult:
+        """Take a number (E.164) off that list."""
+        return self.submit(Save(CallAgain(number)))
+
+    def is_do_not_call(self, number: str) -> bool:
+        """Whether a number (E.164) is on that list; raises what the database says, so that nobody calls on a guess."""
+        return self.read(lambda connection: is_do_not_call(connection, number))
+
     def get_call(self, call_sid: str) -> Row | None:
         """One call with its `streams`, or None; raises what the database says."""
         return self.read(lambda connection: repository.get_call(connection, call_sid))
@@ -149,4 +162,5 @@ def durability_warning(database_url: str, dyno: str) -> str:
 def _shown(name: str, value: object) -> object:
     if not isinstance(value, str):
         return value
-    return f"*{value[-SHOWN_DIGITS:]}" if name.endswith("_number") else value[:SHOWN_CHARS]
+    is_number = name == "number" or name.endswith("_number")
+    return f"*{value[-SHOWN_DIGITS:]}" if is_number else value[:SHOWN_CHARS]
