@@ -201,7 +201,9 @@ class Stream:
         self._ws.overtake(self._encoder.clear, action.generation)
 
     def _request(self, action: actions.RequestResponse) -> None:
-        order = prompt.order(self._flow, self._phrases, action, time_at(self._flow))
+        talk = self._entry["conversation"]
+        flow = talk.flow if talk is not None else self._flow  # a message may be asked for besides
+        order = prompt.order(flow, self._phrases, action, time_at(flow))
         if order:
             self._leg.send(realtime.system_item(_order_item(action.key), order))
         self._leg.send(realtime.response_create(action.key, action.kind))

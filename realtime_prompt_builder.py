@@ -124,6 +124,7 @@ SPEAK_WORDS: Final[Mapping[Say, str]] = {
     "answer_then_resume": "Answer the caller's question in one or two sentences, then end with {resume}",
     "no_transfer": "Say that no person is available now, then ask exactly {question}",
     "talk": "Answer the caller briefly, and ask whether there is anything else.",
+    "keyed": "The caller has pressed the keys {value}. Answer that briefly.",
 }
 
 LANGUAGE_ARGUMENT: Final = {
@@ -218,13 +219,14 @@ def judge_tools() -> list[dict[str, Any]]:
     more = {"type": "boolean", "description": "the same turn holds another answer, or a question as well"}
     reason = {"type": "string", "enum": ["dont_know", "not_understood", "refused"]}
     asked = {"type": "string", "description": "what the caller asked"}
+    never_again = {"type": "boolean", "description": "true if they ask not to be called any more"}
     return [
         _tool("answer_step", "The caller answered the active question.", {"step": step, "value": value, "more": more}),
         _tool("correct_answer", "The caller changed an earlier answer.", {"step": step, "value": value, "more": more}),
         _tool("side_question", "The caller asked something; the active question is not answered.", {"question": asked}),
         _tool("unclear", "Neither an answer nor a question, or it cannot be understood.", {"reason": reason}),
         _tool("transfer_to_human", "The caller asks for a person.", {}),
-        _tool("end_call", "The caller takes leave for good; thanks alone are no leave.", {}),
+        _tool("end_call", "The caller takes leave for good; thanks alone are no leave.", {"do_not_call": never_again}),
     ]
 
 
@@ -259,7 +261,8 @@ def speak(flow: Flow, directive: Directive, language: str, resume: str, now: str
         own = step.ask.get(language)
         question = f"“{own}”" if own else f"this, in {language_name(language)}: “{step.ask[flow.language]}”"
     words = SPEAK_WORDS[directive.say].format(question=question, value=directive.value, resume=resume)
-    return f"Speak {language_name(language)} only. {words} It is now {now} at the business."
+    why = f" ({directive.why})" if directive.why else ""
+    return f"Speak {language_name(language)} only. {words}{why} It is now {now} at the business."
 
 
 def order(flow: Flow, phrases: Phrases, request: RequestResponse, now: str) -> str:
@@ -279,7 +282,8 @@ def order(flow: Flow, phrases: Phrases, request: RequestResponse, now: str) -> s
 
 def own_text(flow: Flow, phrases: Phrases, phrase: str) -> str:
     """Return a phrase in the flow's own language, its own words first."""
-    own = {"greeting": flow.greeting, "closing": flow.closing}.get(phrase, {})
+    announcement = flow.transfer.announcement if flow.transfer is not None else {}
+    own = {"greeting": flow.greeting, "closing": flow.closing, "transfer": announcement}.get(phrase, {})
     return own.get(flow.language) or phrases.text(phrase, flow.language)
 
 

@@ -1,6 +1,5 @@
 """What the model stand-in knows of a scenario: what the caller has just said, and what to answer."""
 
-import re
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -15,8 +14,6 @@ from rehearsal.scenario import Judgement, ModelReply, Scenario, Step
 
 Speak = Callable[[str, str], bytes]
 
-_TOLD = re.compile("“([^”]*)”")
-"""The words that a system message of Kav's wants to hear, in what it asks the model to say."""
 _ALPHABETS = {"\u0590": "he", "\u0600": "ar", "\u0400": "ru"}  # by the block in which a letter stands
 _OTHERWISE = {"he": "בסדר.", "ar": "حسنا.", "ru": "Хорошо.", "en": "All right."}
 """Said where the scenario has no reply, so that the call goes on; it is a mistake of the scenario or of Kav."""
@@ -134,10 +131,9 @@ class Prompter:
 
     def _obedient(self, request: ReplyRequest) -> Say:
         """What Kav has just told the model to say; without such words there is nothing that it could say."""
-        newest = next((item for item in reversed(request.conversation) if item.type == "message"), None)
-        told = _TOLD.findall(newest.text) if newest is not None and newest.role == "system" else []
+        told = request.told
         if told:
-            return self._say(request, told[-1], alphabet(told[-1]))
+            return self._say(request, told, alphabet(told))
         self.unwritten += 1
         return self._say(request, _OTHERWISE.get(self._language, _OTHERWISE["en"]), self._language)
 

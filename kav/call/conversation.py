@@ -5,34 +5,35 @@ that must be exact are *phrases*: asked for word for word, compared with what wa
 """
 
 import json
-import re
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from kav.call.audit import QUESTION_MARKS, Breach, asks, free_words, plain, question_starts
+from kav.call.chronicle import Chronicle
 from kav.call.farewell import Farewell
-from kav.call.flow import Flow
-from kav.call.flow_lock import Directive, FlowLock, Say
+from kav.call.flow import Flow, Step
+from kav.call.flow_lock import Directive, FlowLock, Ruling, Say
 from kav.call.language import LanguageLock, contradicts
 from kav.call.replies import Reply
 
 RESUME: Final = "resume"
-QUESTION_MARKS: Final = "?؟"
+QUESTION: Final = "question"
+"""Id of the phrase that is the active step's question, word for word."""
 
-ENDINGS: Final = ("closing", "goodbye")
+ENDINGS: Final = ("closing", "goodbye", "do_not_call")
 """Phrases after which the call ends."""
 
-PHRASE_OF: Final[Mapping[Say, str]] = {phrase: phrase for phrase in ("what_else", "transfer", "closing", "goodbye")}
+PHRASE_OF: Final[Mapping[Say, str]] = {
+    phrase: phrase for phrase in ("what_else", "transfer", "closing", "goodbye", "do_not_call")
+}
 """Directives that are a fixed phrase and nothing else."""
 
+ASKING: Final[tuple[Say, ...]] = ("ask", "ask_again", "not_understood", "no_transfer")
+"""Directives that end with the active step's question."""
 
-@dataclass(frozen=True, slots=True)
-class Breach:
-    """Something the model did that it may not, for the call's record."""
-
-    what: str
-    detail: str = ""
+MESSAGE: Final = "message"
+"""Id of the step that is asked when nobody is there to hand over to, and no other step is left."""
 
 
 @dataclass(slots=True)
@@ -46,7 +47,9 @@ class Conversation:
     lock: FlowLock = field(init=False)
     language: LanguageLock = field(init=False)
     farewell: Farewell = field(default_factory=Farewell)
-    breaches: list[Breach] = field(default_factory=list)
+    chronicle: Chronicle = field(default_factory=Chronicle)
+    do_not_call: bool = False
+    """The caller has asked never to be called."""
     handing_over: bool = False
     """The hand-over to a human was announced to its end; it happens when the caller has heard that."""
     _again: bool = False
@@ -66,17 +69,27 @@ class Conversation:
 
     def opening(self, phrase: str) -> Reply:
         """Return how the stream opens: the greeting, or the word that it goes on, and the active question."""
+        self.lock.ask_anew()
+        if phrase == "nobody_answers" and self.lock.active is None and self.flow.steps:
+            self._take_message()
         active, language = self.lock.active, self.language.current
         if active is None:
             return self._phrase(phrase)
-        self.lock.ask_anew()
         words = f"{self._text(phrase)} {active.ask.get(language, '')}" if self._text(phrase) else ""
         return Reply("phrase", phrase, text=words.strip(), language=language)
+
+    def _take_message(self) -> None:
+        """Nobody is there to hand over to, and all was asked: what the caller wants to be told is one step more."""
+        texts = {language: phrases["take_message"] for language, phrases in self.phrases.items()}
+        self.lock.add(Step(MESSAGE, texts, optional=True))
+        self.flow = self.lock.flow
+        self.lock.ask_anew()
 
     def turn(self, item_id: str) -> Reply:
         """Return what follows a turn of the caller's: it is judged, or, where there are no steps, answered."""
         self._turn, self._words, self._again = item_id, None, False
         self.language.turn()
+        self.chronicle.caller_turn(item_id, self.open_question[0])
         return self._judgement() if self.flow.steps else Reply("answer", language=self.language.current)
 
     def notice_limit(self) -> Reply:
@@ -89,8 +102,18 @@ class Conversation:
         self.lock.check_presence()
         return self._phrase("still_there")
 
-    def judged(self, tool: str, arguments: str) -> Reply:
-        """Rule on the judge's call (arguments as JSON text); return what is to be said, or that it judges once more."""
+    def judged(self, tool: str, arguments: str, asked_at: float, call_id: str) -> Reply:
+        """Rule on the judge's call (arguments as JSON text); return what is to be said, or that it judges once more.
+
+        `asked_at`: when the judgement was asked for.
+        """
+        self.chronicle.tool_called(call_id, tool, arguments)
+        reply = self._judge(tool, arguments)
+        self.chronicle.tool_finished(call_id, reply.directive.say if reply.directive is not None else reply.phrase)
+        self.chronicle.judged(self.language.current, asked_at)
+        return reply
+
+    def _judge(self, tool: str, arguments: str) -> Reply:
         again, self._again = self._again, False
         try:
             told = json.loads(arguments)
@@ -101,11 +124,30 @@ class Conversation:
         self._hear_language(told.get("language"))
         ruling = self.lock.judge(tool, told, again=again)
         if ruling.breach:
-            self.breaches.append(Breach("judge", ruling.breach))
+            self.note(Breach("judge", ruling.breach))
+        return self._ruled(ruling)
+
+    def _ruled(self, ruling: Ruling) -> Reply:
+        self.chronicle.answers_are(self.lock.answers)
         if ruling.again:
             self._again = True
             return self._judgement()
+        self.do_not_call = self.do_not_call or ruling.directive.say == "do_not_call"
         return self._speech(ruling.directive)
+
+    @property
+    def open_question(self) -> tuple[str, str]:
+        """Which question an entry of keys is for: another one's it cannot answer."""
+        active = self.lock.active
+        return (active.id if active is not None else "", self.lock.question)
+
+    def keyed(self, digits: str) -> Reply:
+        """Rule on an entry of keys: it needs no judge."""
+        if self.lock.active is not None or self.flow.steps:
+            return self._ruled(self.lock.keyed(digits))
+        if not digits:
+            return self._phrase("not_understood")
+        return Reply("answer", language=self.language.current, directive=Directive("keyed", value=digits))
 
     def unjudged(self) -> Reply:
         """The model did not judge, though it must: nothing is taken from the turn, and the question is asked again."""
@@ -123,25 +165,63 @@ class Conversation:
             return
         self._words = text
         if self.language.transcribed(text):
-            self.breaches.append(Breach("language switched without evidence"))
+            self.note(Breach("language switched without evidence"))
+
+    @property
+    def breaches(self) -> list[Breach]:
+        """What the model did so far that it may not."""
+        return [breach for _, breach in self.chronicle.breaches]
+
+    def note(self, *breaches: Breach) -> None:
+        """Put breaches on record."""
+        self.chronicle.note(breaches)
 
     # What became of it
+
+    def sounds(self, reply: Reply, response_id: str, item_id: str, length: int) -> None:
+        """The bot sounds: `length` bytes of a reply."""
+        self.chronicle.spoke(response_id, item_id, length, reply.kind, reply.phrase, reply.language)
+
+    def words_said(self, reply: Reply, response_id: str, words: str) -> None:
+        """The bot's words of a reply, as far as it has said them."""
+        step = reply.directive.step if reply.directive is not None else self.open_question[0]
+        self.chronicle.words(response_id, words, step)
 
     def said(self, reply: Reply, transcript: str) -> Reply | None:
         """Take what was said to its end; return what must be said on top of it, if anything."""
         if reply.kind == "answer":
             self._answered(transcript)
             return None
-        if contradicts(transcript, reply.language):
-            self.breaches.append(Breach("wrong language", reply.language))
         if reply.kind == "phrase":
+            if contradicts(transcript, reply.language):
+                self.note(Breach("wrong language", reply.language))
             return self._phrase_said(reply, transcript)
-        resumes = reply.directive is not None and reply.directive.say == "answer_then_resume"
-        wanted = plain(self._text(RESUME))  # none in a language without texts: there is nothing exact to ask for
-        if not resumes or not wanted or plain(transcript).endswith(wanted):
+        self.note(*free_words(transcript, reply.language, self._exact_question(reply), self._endings()))
+        return self._missing(reply, transcript)
+
+    def _missing(self, reply: Reply, transcript: str) -> Reply | None:
+        """Return the question that a reply should have ended with, if it did not."""
+        say, wanted = reply.directive.say if reply.directive is not None else "talk", self._exact_question(reply)
+        if not plain(wanted):  # in a language without texts: there is nothing exact to ask for
             return None
-        self.breaches.append(Breach("resume phrase missing"))
-        return self._phrase(RESUME)
+        if say == "answer_then_resume" and not plain(transcript).endswith(plain(wanted)):
+            self.note(Breach("resume phrase missing"))
+            return self._phrase(RESUME)
+        if say in ASKING and transcript and not asks(transcript, wanted):
+            self.note(Breach("question not asked", reply.directive.step if reply.directive is not None else ""))
+            return Reply("phrase", QUESTION, text=wanted, language=reply.language)
+        return None
+
+    def _exact_question(self, reply: Reply) -> str:
+        """Return the words that a reply is to end with, in its language; none where the model chooses or translates."""
+        directive = reply.directive
+        if directive is not None and directive.say == "answer_then_resume":
+            return self._text(RESUME)
+        step = self.flow.step(directive.step) if directive is not None and directive.say in ASKING else None
+        return step.ask.get(reply.language, "") if step is not None else ""
+
+    def _endings(self) -> list[str]:
+        return [self._text(phrase) for phrase in ENDINGS]
 
     def _answered(self, transcript: str) -> None:
         """Where there are no steps, the flow's own closing at an answer's end is the goodbye."""
@@ -156,7 +236,7 @@ class Conversation:
             self._retried = True
             return replace(reply, attempts=0)
         if not exact:
-            self.breaches.append(Breach("phrase not exact", reply.phrase))
+            self.note(Breach("phrase not exact", reply.phrase))
         if reply.phrase in ENDINGS:
             self.farewell.say()
         self.handing_over = reply.phrase == "transfer"
@@ -212,7 +292,7 @@ class Conversation:
         return Directive("ask", active.id if active is not None else "", why=self.lock.question)
 
     def _breach_and_reask(self, what: str, detail: str = "") -> Reply:
-        self.breaches.append(Breach(what, detail))
+        self.note(Breach(what, detail))
         active = self.lock.active
         directive = Directive("not_understood", active.id) if active is not None else Directive("talk")
         self.lock.asked(directive)
@@ -225,21 +305,3 @@ class Conversation:
         if phrase == "transfer" and self.flow.transfer is not None:
             own["transfer"] = self.flow.transfer.announcement
         return own.get(phrase, {}).get(language) or self.phrases.get(language, {}).get(phrase, "")
-
-
-def plain(text: str) -> str:
-    """Return `text` as it sounds: without points, punctuation, case and doubled spaces."""
-    bare = "".join(
-        character for character in unicodedata.normalize("NFKD", text) if not unicodedata.combining(character)
-    )
-    return " ".join(re.sub(r"[^\w\s]", " ", bare.casefold()).split())
-
-
-def question_starts(transcript: str) -> int:
-    """Return where the last question of a reply begins, in characters; the whole is taken for one without a mark."""
-    marks = [place for place, character in enumerate(transcript) if character in QUESTION_MARKS]
-    if not marks:
-        return 0
-    before = transcript[: marks[-1]]
-    ends = [before.rfind(stop) for stop in (". ", "! ", "? ", "؟ ", "… ")]
-    return max(0, max(ends) + 2) if max(ends) >= 0 else 0

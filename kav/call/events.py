@@ -99,6 +99,24 @@ class ToolFinished:
     output: str
 
 
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of the model's responses (Realtime API, `response.done`, `usage`); what was cached is input too."""
+
+    responses: int = 0
+    input_text: int = 0
+    input_audio: int = 0
+    cached_text: int = 0
+    cached_audio: int = 0
+    output_text: int = 0
+    output_audio: int = 0
+
+    def plus(self, other: "Usage") -> "Usage":
+        """Return the sum of both."""
+        names = self.__dataclass_fields__
+        return Usage(**{name: getattr(self, name) + getattr(other, name) for name in names})
+
+
 ResponseStatus = Literal["completed", "cancelled", "incomplete", "failed"]
 
 
@@ -110,6 +128,7 @@ class ResponseDone:
     response_id: str
     status: ResponseStatus
     detail: str = ""
+    usage: Usage | None = None
 
 
 @dataclass(frozen=True, slots=True)

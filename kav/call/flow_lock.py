@@ -9,11 +9,12 @@ bare yes or no to one of them never answers the step behind it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from kav.call.answers import Accepted, check, yes_or_no
 from kav.call.flow import Flow, Step
+from kav.call.keypad import YES_NO, by_keys, keys_wanted, takes_digits
 
 Tool = Literal["answer_step", "correct_answer", "side_question", "unclear", "transfer_to_human", "end_call"]
 TOOLS: Final[tuple[Tool, ...]] = (
@@ -26,6 +27,8 @@ TOOLS: Final[tuple[Tool, ...]] = (
 )
 
 Question = Literal["step", "confirm", "resume", "still_there", "what_else", "none"]
+OWN_QUESTIONS: Final = ("resume", "still_there", "what_else")
+"""Questions of Kav's that are no step's."""
 
 Say = Literal[
     "ask",  # acknowledge, then ask the active step
@@ -38,6 +41,8 @@ Say = Literal[
     "no_transfer",  # nobody to hand over to; ask the active question again
     "closing",  # the steps are done: the flow's closing, then the end
     "goodbye",  # they are not, but the caller leaves: a goodbye that claims nothing, then the end
+    "do_not_call",  # the caller asks never to be called: a word that it is so, then the end
+    "keyed",  # no question is open, and the caller has pressed keys: answer to them
     "talk",  # no steps are left: answer freely and briefly
 ]
 
@@ -54,7 +59,7 @@ class Directive:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a step brought: a value, or why there is none (`dont_know`, `not_understood`, `refused`)."""
+    """What a step brought: a value, or why there is none (`dont_know`, `not_understood`, `refused`, `invalid`)."""
 
     step: str
     value: str | None
@@ -111,8 +116,16 @@ class FlowLock:
     def ask_anew(self) -> None:
         """A stream begins: whichever question was open before, the active step's own is being asked."""
         self._pending = None
+        step = self.active
+        if step is not None and step.id in self.answers:  # given up, and handed to a human, who was not there
+            self._go_to(self.flow.after(step, None))
         if self._active is not None:
             self.asked(self._ask_active("ask"))
+
+    def add(self, step: Step) -> None:
+        """Ask one thing more, now that all others are done."""
+        self.flow = replace(self.flow, steps=(*self.flow.steps, step))
+        self._go_to(step.id)
 
     def asked(self, directive: Directive) -> None:
         """Note that what `directive` says is being said: its question is the one that is open now."""
@@ -158,12 +171,35 @@ class FlowLock:
             return Ruling(self._ask_active("ask"))  # nothing more was in it after all
         return ruling if not again else Ruling(ruling.directive, breach=ruling.breach)
 
+    def keys_wanted(self) -> int:
+        """Return how many digits answer the open question, 0 where any number may."""
+        if self.active is None:
+            return 0
+        if self.question in (*OWN_QUESTIONS, "confirm"):  # a yes or no, or the value itself at once
+            return 0 if takes_digits(self.active) else 1
+        return keys_wanted(self.active)
+
+    def keyed(self, digits: str) -> Ruling:
+        """Rule on what the caller has keyed; empty digits are an entry that was cleared."""
+        step = self.active
+        if step is None:
+            return Ruling(Directive("keyed", value=digits))
+        bare = YES_NO.get(digits)
+        if bare is not None and self.question in (*OWN_QUESTIONS, "confirm"):
+            return self._answer({"value": bare})
+        if not digits or (len(digits) == 1 and not self.began):
+            return Ruling(self._reask("the question is still open"))  # one key is a code: for what, if not for this?
+        value = by_keys(step, digits)
+        if value is None:
+            return self._failed(step, "invalid", "these keys do not answer the question")
+        return replace(self._answer({"value": value}), breach="")
+
     def _answer(self, arguments: Mapping[str, object]) -> Ruling:
         value = arguments.get("value")
         bare = yes_or_no(str(value)) if isinstance(value, str | bool) else None
         if isinstance(value, bool):
             bare = "yes" if value else "no"
-        if self.question in ("resume", "still_there", "what_else") and bare is not None:
+        if self.question in OWN_QUESTIONS and bare is not None:
             return Ruling(self._answer_to_kav(bare))
         step = self.active
         if step is None:
@@ -178,7 +214,7 @@ class FlowLock:
             )
         checked = check(step, value, self.caller_number)
         if not isinstance(checked, Accepted):
-            return Ruling(self._reask(checked.why), breach=f"invalid value for {step.id}")
+            return self._failed(step, "invalid", checked.why, breach=f"invalid value for {step.id}")
         if step.confirm:
             self._pending, self.question = checked.value, "confirm"
             return Ruling(Directive("confirm", step.id, checked.value))
@@ -198,6 +234,8 @@ class FlowLock:
         if said == "yes" and value is not None:
             return self._accept(step, value, arguments)
         self.question = "step"
+        if self._asks >= step.max_asks:
+            return Ruling(self._give_up_on(step, "refused"))
         return Ruling(self._ask_active("ask_again"))
 
     def _accept(self, step: Step, value: str, arguments: Mapping[str, object]) -> Ruling:
@@ -230,9 +268,14 @@ class FlowLock:
         reason = str(arguments.get("reason", "not_understood"))
         if reason == "dont_know" and step.optional:
             return Ruling(self._give_up_on(step, reason))
+        return self._failed(step, reason)
+
+    def _failed(self, step: Step, reason: str, why: str = "", *, breach: str = "") -> Ruling:
+        """The step has no answer yet: its question is asked again, as often as the flow has patience."""
         if self._asks >= step.max_asks:
-            return Ruling(self._give_up_on(step, reason))
-        return Ruling(self._reask(""))
+            return Ruling(self._give_up_on(step, reason), breach=breach)
+        self._asks += self.question == "confirm"  # a read-back is no ask, but it cannot go on for ever either
+        return Ruling(self._reask(why), breach=breach)
 
     def _give_up_on(self, step: Step, reason: str) -> Directive:
         """The step stays unanswered, on record, and the flow goes on as the flow file says."""
@@ -247,7 +290,10 @@ class FlowLock:
     def _transfer(self, _: Mapping[str, object]) -> Ruling:
         return Ruling(Directive("transfer") if self.flow.transfer is not None else self._ask_active("no_transfer"))
 
-    def _end(self, _: Mapping[str, object]) -> Ruling:
+    def _end(self, arguments: Mapping[str, object]) -> Ruling:
+        if arguments.get("do_not_call") is True:
+            self.question = "none"
+            return Ruling(Directive("do_not_call"))
         return Ruling(self._close())
 
     # Where the lock stands

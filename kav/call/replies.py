@@ -61,6 +61,7 @@ class Response:
     reply: Reply
     progress_at: float
     """When the model last did something about it."""
+    asked_at: float
     response_id: str | None = None
     dead: bool = False
     spoke: bool = False
@@ -124,6 +125,11 @@ class Replies:
         self._owed = [reply for reply in self._owed if reply.kind in ("answer", "judge") or reply.phrase in KEPT]
 
     @property
+    def turn_waits(self) -> bool:
+        """Whether a turn of the caller's waits for its reply to be asked for."""
+        return any(reply.kind in ("answer", "judge") for reply in self._owed)
+
+    @property
     def idle(self) -> bool:
         """Whether nothing is owed, under way or being worked on."""
         return self.response is None and not (self._owed or self._tools or self._foreign)
@@ -135,7 +141,7 @@ class Replies:
             return []
         reply = self._owed.pop(0)
         self.count += 1
-        self.response = Response(f"kav{self.count}", reply, progress_at=at)
+        self.response = Response(f"kav{self.count}", reply, progress_at=at, asked_at=at)
         key = self.response.key
         return [RequestResponse(key, reply.kind, reply.phrase, reply.text, reply.language, reply.directive)]
 

@@ -45,12 +45,16 @@ from kav.call.events import (
     ToolFinished,
     TurnCommitted,
 )
-from kav.call.playhead import Playhead
+from kav.call.keypad import Keypad
+from kav.call.playhead import Interruption, Playhead
 from kav.call.replies import GIVE_UP, Replies, Reply, Response
 from kav.call.silence import SilenceClock
 
 LIMIT_NOTICE_S: Final = 60.0
 """How long before the hard limit the caller is told of it: enough for a last question."""
+
+LIMIT_NOTICES: Final = 3
+"""Times that the notice is begun: one that was cut off is said again, but not to the end of the call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,11 @@ class CallSession:
         self._silence_clock = SilenceClock(rules.silence_ask_s, rules.silence_close_s)
         self._last_words = ""
         """What the bot said last, as far as it has said it."""
+        self._last_reply: Reply | None = None
+        """The reply that sounded last."""
+        self._keypad = Keypad()
+        self._keyed_for = ("", "")
+        """The question that was open when the caller began to key."""
         self._replies = Replies(rules.reply_timeout_s)
         self._direction: Direction | None = None
         self._started_at: float | None = None
@@ -88,6 +97,7 @@ class CallSession:
         self._probe_key: str | None = None
         """Key of a phrase that was asked for: its item is known to the model."""
         self._probed = False
+        self._limit_notices = 0
         self._limit_told = False
         self._handlers: dict[type, Callable[..., list[Action]]] = {
             StreamStarted: self._stream_started,
@@ -131,10 +141,13 @@ class CallSession:
         """Take one event; return what to do, in order. After the end: nothing."""
         if self._over:
             return []
+        talk = self._conversation
+        if talk is not None:
+            talk.chronicle.now = event.at
         actions = self._handlers[type(event)](event)
         for action in actions:
             if isinstance(action, EndCall):
-                self._over = True
+                self._close(event.at)
             elif isinstance(action, RequestResponse) and action.kind == "phrase":
                 self._probe_key = action.key
         return actions
@@ -153,6 +166,7 @@ class CallSession:
         self._started_at, self._direction = event.at, event.direction
         if self._conversation is not None:
             self._conversation.farewell.lose()
+            self._conversation.chronicle.begin()
         return self._open(event.at)
 
     def _model_ready(self, event: ModelReady) -> list[Action]:
@@ -165,7 +179,7 @@ class CallSession:
         """Greet, once both the caller and the model are there."""
         if self._started_at is None or self._model_seen_at is None:
             return []
-        self._replies.held = self._listening
+        self._hold()
         opening = self._rules.opening
         talk = self._conversation
         return self._replies.owe(at, talk.opening(opening) if talk is not None else Reply("phrase", opening))
@@ -173,21 +187,45 @@ class CallSession:
     def _model_lost(self, _: ModelLost) -> list[Action]:
         return [GIVE_UP]
 
-    def _ended(self, _: Ended) -> list[Action]:
-        self._over = True
+    def _ended(self, event: Ended) -> list[Action]:
+        self._close(event.at)
         return []
+
+    def _close(self, at: float) -> None:
+        """Nothing follows: what is not heard by now never will be."""
+        self._over = True
+        self._note_cut(self.playhead.interrupt(at, response_active=self._replies.response is not None))
+
+    def _hold(self) -> None:
+        """Nothing may be asked for while the caller speaks or keys, or while one of the two is not there yet."""
+        there = self._started_at is not None and self._model_seen_at is not None
+        self._replies.held = self._listening or self._keypad.pending or not there
 
     # The caller
 
     def _speech_started(self, event: SpeechStarted) -> list[Action]:
         self._listening = self._replies.held = True
+        return self._give_the_floor(event.at)
+
+    def _give_the_floor(self, at: float, *, spare_judge: bool = False) -> list[Action]:
+        """The caller speaks, or keys: the bot is silent, and what it was still to say is overtaken."""
         self._silence_clock.reset()
+        self._say_limit_again(at)
         self._replies.forget()
         if self._conversation is None:
-            return self._silence(event.at)
-        self._note_what_was_heard(self._conversation, event.at)
+            return self._silence(at)
+        self._note_what_was_heard(self._conversation, at)
         goodbye_stands = self._conversation.caller_speaks()
-        return [*self._silence(event.at), *([EndCall("goodbye")] if goodbye_stands else [])]
+        silence = self._silence(at, spare_judge=spare_judge)
+        return [*silence, *([EndCall("goodbye")] if goodbye_stands else [])]
+
+    def _say_limit_again(self, at: float) -> None:
+        """A notice of the limit that was cut off was not given."""
+        response = self._replies.response
+        coming = response is not None and not response.dead and response.reply.phrase == "limit_notice"
+        sounding = self._last_reply is not None and self._last_reply.phrase == "limit_notice"
+        if coming or (sounding and not self.playhead.quiet_by(at)):
+            self._limit_told = self._limit_notices >= LIMIT_NOTICES
 
     def _note_what_was_heard(self, talk: Conversation, at: float) -> None:
         """Was the question asked before the caller spoke?"""
@@ -201,30 +239,62 @@ class CallSession:
             whole = response is None or response.dead
             talk.interrupted(self._last_words, self.playhead.share_heard(at), whole=whole)
 
-    def _silence(self, at: float) -> list[Action]:
+    def _silence(self, at: float, *, spare_judge: bool = False) -> list[Action]:
         """Whatever the bot is saying, or about to say, is not said; the model remembers what was heard."""
         response = self._replies.response
         active = response is not None and not response.dead
         unheard = response.unheard if response is not None and active else []
         cut = self.playhead.interrupt(at, response_active=active)
+        self._note_cut(cut)
         actions: list[Action] = [ClearPlayback(self.playhead.generation)] if cut.clear else []
-        actions += self._replies.silence(at)
+        spared = spare_judge and response is not None and response.reply.kind == "judge"
+        actions += [] if spared else self._replies.silence(at)
         if cut.truncate is not None:
             actions.append(TruncateItem(*cut.truncate))
         return [*actions, *(DeleteItem(item_id) for item_id in (*cut.delete, *unheard))]
 
+    def _note_cut(self, cut: Interruption) -> None:
+        if self._conversation is None:
+            return
+        for item_id, heard_ms in (*([cut.truncate] if cut.truncate is not None else []), *((i, 0) for i in cut.delete)):
+            self._conversation.chronicle.cut(item_id, heard_ms)
+
     def _turn_committed(self, event: TurnCommitted) -> list[Action]:
         self._listening = False
-        self._replies.held = self._started_at is None or self._model_seen_at is None
+        self._hold()
         talk = self._conversation
         return self._replies.owe(event.at, talk.turn(event.item_id) if talk is not None else Reply("answer"))
 
-    def _key_pressed(self, _: KeyPressed) -> list[Action]:
+    def _key_pressed(self, event: KeyPressed) -> list[Action]:
+        """A key silences the bot as a word does; the entry that it completes is ruled on without the model."""
         self._silence_clock.reset()
-        return []
+        talk = self._conversation
+        if talk is None:
+            return []
+        goes_on = self._keypad.pending
+        entry = self._keypad.press(event.at, event.digit, talk.lock.keys_wanted())
+        if entry is None and not self._keypad.pending:
+            return []
+        actions = self._give_the_floor(event.at, spare_judge=True) if not goes_on else []
+        self._keyed_for = self._keyed_for if goes_on else talk.open_question
+        self._hold()
+        ended = any(isinstance(action, EndCall) for action in actions)
+        return actions if ended or entry is None else [*actions, *self._keyed(talk, event.at, entry)]
+
+    def _keyed(self, talk: Conversation, at: float, entry: str) -> list[Action]:
+        """An entry is complete: it answers the question it was begun for, unless the model's judgement came before."""
+        self._hold()
+        if talk.open_question != self._keyed_for:
+            return self._replies.ask(at)
+        talk.chronicle.keyed(entry, self._keyed_for[0])
+        self._replies.forget()
+        actions, reply = self._replies.silence(at), talk.keyed(entry)
+        spoken_to = self._listening or self._replies.turn_waits  # what was said besides is judged, and gets the reply
+        return [*actions, *(self._replies.ask(at) if spoken_to else self._replies.owe(at, reply))]
 
     def _caller_words(self, event: CallerWords) -> list[Action]:
         if self._conversation is not None:
+            self._conversation.chronicle.caller_words(event.item_id, event.text)
             self._conversation.transcribed(event.item_id, event.text)
         return []
 
@@ -236,13 +306,19 @@ class CallSession:
             said = response.words.get(event.item_id, "")
             response.words[event.item_id] = event.text if event.whole else said + event.text
             self._last_words = response.transcript
+            if self._conversation is not None:
+                self._conversation.words_said(response.reply, event.response_id, response.transcript)
         return []
 
     def _audio_delta(self, event: AudioDelta) -> list[Action]:
         response = self._replies.live(event.response_id, event.at)
         if response is None:
             return []
-        response.spoke = True
+        begins, response.spoke, self._last_reply = not response.spoke, True, response.reply
+        if self._conversation is not None:
+            self._conversation.sounds(response.reply, event.response_id, event.item_id, event.length)
+            if begins:
+                self._conversation.words_said(response.reply, event.response_id, response.transcript)
         if event.item_id in response.unheard:
             response.unheard.remove(event.item_id)
         mark = self.playhead.send(event.at, event.item_id, event.length)
@@ -253,6 +329,8 @@ class CallSession:
         return self._marked(self.playhead.complete()) if response is not None else []
 
     def _response_done(self, event: ResponseDone) -> list[Action]:
+        if self._conversation is not None and event.usage is not None:
+            self._conversation.chronicle.used(event.usage)
         response = self._replies.live(event.response_id, event.at)
         if response is None:
             return self._replies.done(event)
@@ -285,7 +363,7 @@ class CallSession:
         if response.called_tools:
             return [SendToolOutput(event.call_id, "ignored: one call for each turn")]
         response.called_tools = True
-        reply = talk.judged(event.name, event.arguments)
+        reply = talk.judged(event.name, event.arguments, response.asked_at, event.call_id)
         return [SendToolOutput(event.call_id, "noted"), *self._replies.owe(event.at, reply)]
 
     def _tool_finished(self, event: ToolFinished) -> list[Action]:
@@ -325,12 +403,15 @@ class CallSession:
             return [GIVE_UP]
         if ending := self._last_words_heard(event.at):
             return ending
+        talk, entry = self._conversation, self._keypad.tick(event.at)
+        if talk is not None and entry is not None:
+            return self._keyed(talk, event.at, entry)
         actions = self._notice_limit(event.at, lasted_s) or self._replies.ask(event.at)
         return [*actions, *self._listen_for_silence(event.at), *self._probe(event.at)]
 
     def _listen_for_silence(self, at: float) -> list[Action]:
         """Ask once whether the caller is there, then end a call that nobody is on."""
-        idle = not self._listening and self._replies.idle and self.playhead.quiet_by(at)
+        idle = not (self._listening or self._keypad.pending) and self._replies.idle and self.playhead.quiet_by(at)
         ready = self._model_seen_at is not None
         due = self._silence_clock.tick(at, idle=idle and ready)
         if due == "close":
@@ -351,6 +432,7 @@ class CallSession:
         if self._limit_told or notice_at_s <= 0 or lasted_s < notice_at_s:
             return []
         self._limit_told = True
+        self._limit_notices += 1
         talk = self._conversation
         return self._replies.owe(at, talk.notice_limit() if talk is not None else Reply("phrase", "limit_notice"))
 

@@ -206,11 +206,43 @@ class _StatusDetails(Struct):
     error: _StatusError | None = None
 
 
+class _Tokens(Struct):
+    text_tokens: int = 0
+    audio_tokens: int = 0
+
+
+class _InputTokens(Struct):
+    text_tokens: int = 0
+    audio_tokens: int = 0
+    cached_tokens_details: _Tokens | None = None
+
+
+class _Usage(Struct):
+    input_token_details: _InputTokens | None = None
+    output_token_details: _Tokens | None = None
+
+    def summed(self) -> events.Usage:
+        """The tokens by kind; cached ones are part of the input."""
+        given = self.input_token_details or _InputTokens()
+        cached = given.cached_tokens_details or _Tokens()
+        made = self.output_token_details or _Tokens()
+        return events.Usage(
+            responses=1,
+            input_text=given.text_tokens,
+            input_audio=given.audio_tokens,
+            cached_text=cached.text_tokens,
+            cached_audio=cached.audio_tokens,
+            output_text=made.text_tokens,
+            output_audio=made.audio_tokens,
+        )
+
+
 class _ResponseBody(Struct):
     id: str
     metadata: dict[str, str] | None = None
     status: str = "completed"
     status_details: _StatusDetails | None = None
+    usage: _Usage | None = None
 
     @property
     def detail(self) -> str:
@@ -290,7 +322,8 @@ def _created(at: float, event: _ResponseEvent) -> Translated:
 def _done(at: float, event: _ResponseEvent) -> Translated:
     body = event.response
     status = body.status if body.status in get_args(events.ResponseStatus) else "failed"
-    return events.ResponseDone(at, body.id, cast("events.ResponseStatus", status), body.detail)
+    usage = body.usage.summed() if body.usage is not None else None
+    return events.ResponseDone(at, body.id, cast("events.ResponseStatus", status), body.detail, usage)
 
 
 def _item_added(at: float, event: _OutputItemEvent) -> Translated:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Speak = Callable[[str, str], bytes]  # text, language -> mu-law at 8 kHz
 _QUOTED = re.compile("«([^»]*)»")
+_TOLD = re.compile("“([^”]*)”")
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,13 @@ class ReplyRequest:
         newest = next((item for item in reversed(self.conversation) if item.type == "message"), None)
         quoted = _QUOTED.search(newest.text) if newest is not None and newest.role == "system" else None
         return quoted[1] if quoted else None
+
+    @property
+    def told(self) -> str | None:
+        """The last words between “ and ” in a newest system item: the model is to work them into its own."""
+        newest = next((item for item in reversed(self.conversation) if item.type == "message"), None)
+        told = _TOLD.findall(newest.text) if newest is not None and newest.role == "system" else []
+        return told[-1] if told else None
 
 
 class Script(Protocol):

@@ -4,7 +4,8 @@ import pytest
 
 from kav.call import actions as act
 from kav.call import events as ev
-from kav.call.conversation import Breach, Conversation, plain, question_starts
+from kav.call.audit import Breach, plain, question_starts
+from kav.call.conversation import Conversation
 from kav.call.flow import Flow, Step
 from kav.call.session import CallRules, CallSession
 from tests.call.world import World

@@ -53,7 +53,8 @@ class Judging(Script):
             judgement = self.judgements.pop(0) if self.judgements else CallTool("unclear", {})
             return judgement if isinstance(judgement, Reply) else Reply([judgement], first_after_s=0.02)
         self.voices += 1
-        return Reply([Say(request.phrase or "...", audio=noise(self.voices, 300))], first_after_s=0.02)
+        words = request.phrase or request.told or "..."
+        return Reply([Say(words, audio=noise(self.voices, 300))], first_after_s=0.02)
 
 
 async def greeted(world: World, *judgements: Part | Reply, faults: Iterable[Faults] = ()) -> Talk:

@@ -1,0 +1,234 @@
+"""What a call brought, in the order in which it happened: who said what and how much of it was heard, what it cost.
+
+The session writes here; the shell takes what is new a few times a second and puts it on record, so that no event waits
+for a record. Entries are numbered within the call and may be taken again when more is known of them: the caller's
+words come late, and how much was heard of the bot is known when it is cut off.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from kav.call.audit import Breach
+from kav.call.events import Usage
+from kav.call.flow_lock import Answer
+from kav.call.playhead import BYTES_PER_MS
+
+Who = Literal["caller", "bot"]
+
+MAX_OUTPUT: Final = 2000
+"""Characters of a tool's arguments and of its output that are kept."""
+
+
+@dataclass(slots=True)
+class Turn:
+    """Something that one of the two said; times in ms since the call's first stream began."""
+
+    number: int
+    who: Who
+    kind: str
+    """`caller`, `keys`, or the kind of the bot's reply: `phrase`, `speak`, `answer`."""
+    at_ms: int
+    phrase: str = ""
+    text: str = ""
+    language: str = ""
+    step: str = ""
+    heard_ms: int | None = None
+    """How much of the bot's words the caller heard; None: all of them."""
+    latency_ms: int | None = None
+    """From the end of the caller's turn to the bot's first sound."""
+    judge_ms: int | None = None
+    """How much of that the judgement took."""
+    audio: dict[str, int] = field(default_factory=dict)
+    """Bytes of the bot's audio, by item."""
+
+    @property
+    def audio_ms(self) -> int:
+        """How long the bot's words are."""
+        return sum(self.audio.values()) // BYTES_PER_MS
+
+    @property
+    def heard(self) -> str:
+        """The words of the bot that the caller heard, to the last whole one, in proportion to their sound."""
+        if self.heard_ms is None or self.heard_ms >= self.audio_ms:
+            return self.text
+        cut = self.text[: len(self.text) * self.heard_ms // max(1, self.audio_ms)]
+        return cut if self.text[len(cut) :].startswith(" ") else cut.rpartition(" ")[0]
+
+
+@dataclass(slots=True)
+class ToolRun:
+    """One call of a tool, the judge's among them."""
+
+    call_id: str
+    name: str
+    arguments: str
+    at_ms: int
+    output: str = ""
+    duration_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What has happened since the last look; numbers count within the call, from 1."""
+
+    turns: tuple[Turn, ...] = ()
+    answers: tuple[tuple[int, Answer], ...] = ()
+    """With the position of each."""
+    breaches: tuple[tuple[int, int, Breach], ...] = ()
+    """Number and ms of each."""
+    tools: tuple[ToolRun, ...] = ()
+    usage: Usage | None = None
+
+
+@dataclass(slots=True)
+class Chronicle:
+    """The account of one call, whatever streams it has."""
+
+    now: float = 0.0
+    """When what is being written happened; monotonic seconds."""
+    began_at: float | None = None
+    turns: list[Turn] = field(default_factory=list)
+    breaches: list[tuple[int, Breach]] = field(default_factory=list)
+    """Each with its ms."""
+    tools: dict[str, ToolRun] = field(default_factory=dict)
+    usage: Usage = field(default_factory=Usage)
+    _answers: dict[str, Answer] = field(default_factory=dict)
+    _changed: dict[int, Turn] = field(default_factory=dict)
+    _new_answers: dict[str, Answer] = field(default_factory=dict)
+    _new_tools: dict[str, ToolRun] = field(default_factory=dict)
+    _told_breaches: int = 0
+    _told_usage: Usage = field(default_factory=Usage)
+    _speaking: tuple[str, Turn] | None = None
+    """The response that is being spoken, and its turn."""
+    _caller_items: dict[str, Turn] = field(default_factory=dict)
+    _turn_ended_at: float | None = None
+    _judge_ms: int | None = None
+
+    @property
+    def at_ms(self) -> int:
+        """Now, in ms since the call's first stream began."""
+        return round((self.now - (self.began_at if self.began_at is not None else self.now)) * 1000)
+
+    def begin(self) -> None:
+        """A stream begins; the first of them is where the call's time counts from."""
+        self.began_at = self.now if self.began_at is None else self.began_at
+        self._turn_ended_at = None
+
+    # The caller
+
+    def caller_turn(self, item_id: str, step: str) -> None:
+        """The caller has said something; the words come later."""
+        self._turn_ended_at, self._judge_ms = self.now, None
+        self._caller_items[item_id] = self._turn("caller", "caller", step=step)
+
+    def caller_words(self, item_id: str, text: str) -> None:
+        """The words of a turn of the caller's."""
+        turn = self._caller_items.get(item_id)
+        if turn is not None:
+            turn.text = text
+            self._changed[turn.number] = turn
+
+    def keyed(self, digits: str, step: str) -> None:
+        """The caller has keyed something."""
+        self._turn_ended_at, self._judge_ms = self.now, None
+        self._turn("caller", "keys", step=step, text=digits)
+
+    def judged(self, language: str, asked_at: float) -> None:
+        """The caller's latest turn was judged, which began at `asked_at`; it was in `language`."""
+        self._judge_ms = round((self.now - asked_at) * 1000)
+        latest = next((turn for turn in reversed(self.turns) if turn.who == "caller"), None)
+        if latest is not None:
+            latest.language = language
+            self._changed[latest.number] = latest
+
+    # The bot
+
+    def spoke(self, response_id: str, item_id: str, length: int, kind: str, phrase: str, language: str) -> None:
+        """The bot sounds: `length` mu-law bytes of an item, of a reply of this kind."""
+        if self._speaking is None or self._speaking[0] != response_id:
+            self._speaking = (response_id, self._turn("bot", kind, phrase=phrase, language=language))
+            self._note_latency(self._speaking[1])
+        turn = self._speaking[1]
+        turn.audio[item_id] = turn.audio.get(item_id, 0) + length
+        self._changed[turn.number] = turn
+
+    def words(self, response_id: str, text: str, step: str) -> None:
+        """The words of the response that is being spoken, as far as it has said them; `step` is what it asks for."""
+        if self._speaking is not None and self._speaking[0] == response_id:
+            turn = self._speaking[1]
+            turn.text, turn.step = text, step
+            self._changed[turn.number] = turn
+
+    def cut(self, item_id: str, heard_ms: int) -> None:
+        """The caller heard `heard_ms` of an item and no more."""
+        turn = next((turn for turn in reversed(self.turns) if item_id in turn.audio), None)
+        if turn is None:
+            return
+        items = list(turn.audio)
+        before = sum(turn.audio[item] for item in items[: items.index(item_id)]) // BYTES_PER_MS
+        heard = before + heard_ms
+        turn.heard_ms = heard if turn.heard_ms is None else min(turn.heard_ms, heard)
+        self._changed[turn.number] = turn
+
+    def _note_latency(self, turn: Turn) -> None:
+        if self._turn_ended_at is not None:
+            turn.latency_ms = round((self.now - self._turn_ended_at) * 1000)
+            turn.judge_ms = self._judge_ms
+        self._turn_ended_at = self._judge_ms = None
+
+    def _turn(self, who: Who, kind: str, **known: str) -> Turn:
+        turn = Turn(len(self.turns) + 1, who, kind, self.at_ms, **known)  # type: ignore[arg-type]  # texts all
+        self.turns.append(turn)
+        self._changed[turn.number] = turn
+        return turn
+
+    # What came of it
+
+    def answers_are(self, answers: Mapping[str, Answer]) -> None:
+        """The script's answers, as they are now."""
+        for step, answer in answers.items():
+            if self._answers.get(step) != answer:
+                self._answers[step] = self._new_answers[step] = answer
+
+    def note(self, breaches: Iterable[Breach]) -> None:
+        """The model did what it may not."""
+        self.breaches += [(self.at_ms, breach) for breach in breaches]
+
+    def tool_called(self, call_id: str, name: str, arguments: str) -> None:
+        """The model calls a tool."""
+        run = ToolRun(call_id, name, arguments[:MAX_OUTPUT], self.at_ms)
+        self.tools[call_id] = self._new_tools[call_id] = run
+
+    def tool_finished(self, call_id: str, output: str) -> None:
+        """A tool has come back, or was answered at once."""
+        run = self.tools.get(call_id)
+        if run is not None:
+            run.output, run.duration_ms = output[:MAX_OUTPUT], self.at_ms - run.at_ms
+            self._new_tools[call_id] = run
+
+    def used(self, usage: Usage) -> None:
+        """A response has cost so much."""
+        self.usage = self.usage.plus(usage)
+
+    # What is new
+
+    def news(self) -> News | None:
+        """Return what has happened since the last call of this, or None."""
+        usage = self.usage if self.usage != self._told_usage else None
+        told, self._told_breaches = self._told_breaches, len(self.breaches)
+        if not (self._changed or self._new_answers or self._new_tools or usage or told < len(self.breaches)):
+            return None
+        places = {step: place for place, step in enumerate(self._answers, start=1)}
+        news = News(
+            turns=tuple(self._changed.values()),
+            answers=tuple((places[step], answer) for step, answer in self._new_answers.items()),
+            breaches=tuple(
+                (number, at_ms, breach) for number, (at_ms, breach) in enumerate(self.breaches[told:], start=told + 1)
+            ),
+            tools=tuple(self._new_tools.values()),
+            usage=usage,
+        )
+        self._told_usage = self.usage
+        self._changed, self._new_answers, self._new_tools = {}, {}, {}
+        return news
