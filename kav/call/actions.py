@@ -54,6 +54,9 @@ class ClearPlayback:
 
 ReplyKind = Literal["phrase", "answer", "judge", "speak"]
 
+OwnTools = Literal["as_kind", "may_call", "no_more"]
+"""Which tools a response may call: those that its kind brings; the business's own; none, for it has called enough."""
+
 
 @dataclass(frozen=True, slots=True)
 class RequestResponse:
@@ -61,7 +64,7 @@ class RequestResponse:
 
     kind "phrase": the fixed phrase `phrase`, word for word, without tools; its exact words are `text`, or those that
     the shell knows by its id. "answer": to what was said, with tools. "judge": one tool call about the caller's turn,
-    without a sound. "speak": in free words, without tools, what `directive` says.
+    without a sound. "speak": in free words, without tools unless `tools` allows them, what `directive` says.
     """
 
     key: str
@@ -70,6 +73,7 @@ class RequestResponse:
     text: str = ""
     language: str = ""
     directive: Directive | None = None
+    tools: OwnTools = "as_kind"
 
 
 @dataclass(frozen=True, slots=True)

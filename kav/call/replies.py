@@ -8,12 +8,23 @@ A response that the caller has spoken over is *dead*: nothing of it may be heard
 when it was asked for and not yet created.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from kav.call.actions import Action, CancelResponse, DeleteItem, EndCall, ReplyKind, RequestResponse, RunTool
+from kav.call.actions import (
+    Action,
+    CancelResponse,
+    DeleteItem,
+    EndCall,
+    OwnTools,
+    ReplyKind,
+    RequestResponse,
+    RunTool,
+    SendToolOutput,
+)
 from kav.call.events import ItemAdded, RequestRefused, ResponseCreated, ResponseDone, ToolCalled
-from kav.call.flow_lock import Directive
+from kav.call.flow_lock import Directive, Say
 
 ATTEMPTS: Final = 2
 """A reply that failed is asked for once more; a third silence is longer than a caller waits."""
@@ -36,6 +47,18 @@ FATAL_CODES: Final = frozenset(
 KEPT: Final = frozenset({"greeting", "resumed", "limit_notice"})
 """Phrases that are owed whatever the caller says meanwhile."""
 
+MAX_TOOL_ROUNDS: Final = 2
+"""How often one reply may call tools before it must be said: a caller who waits hears nothing."""
+
+TOOL_DEADLINE_S: Final = 16.0
+"""After that a tool counts as lost: a little more than the longest that a flow file may let one work."""
+
+MAY_CALL: Final[tuple[Say, ...]] = ("answer_then_resume", "talk")
+"""What is said of the model's own knowledge; all else that is said in a script is settled."""
+
+REFUSED: Final = "There is no such tool now. Say what you were told to say."
+LOST: Final = "The tool did not answer; say that you cannot tell."
+
 GIVE_UP: Final = EndCall("model_failed", apologise=True)
 
 
@@ -49,6 +72,8 @@ class Reply:
     language: str = ""
     directive: Directive | None = None
     attempts: int = 0
+    tool_rounds: int = 0
+    """How often it has called tools."""
     blocked_at: float | None = None
     """When the model first said that another response stands in its way."""
 
@@ -77,10 +102,23 @@ class Response:
         return " ".join(self.words.values())
 
 
-class Replies:
-    """Everything about responses that does not need to know what was heard."""
+@dataclass(slots=True)
+class Work:
+    """A tool at work since `since` for a reply that is owed again when it is back, or for none any more."""
 
-    def __init__(self, reply_timeout_s: float) -> None:
+    since: float
+    reply: Reply | None
+    awaited: bool = True
+    """Whether nothing may be asked for meanwhile."""
+
+
+class Replies:
+    """Everything about responses that does not need to know what was heard.
+
+    `tools`: names of the business's own tools, which a script's reply may call.
+    """
+
+    def __init__(self, reply_timeout_s: float, tools: Iterable[str] = ()) -> None:
         self.held = True
         """Nothing may be asked for: the caller is speaking, or somebody is not there yet."""
         self.response: Response | None = None
@@ -89,7 +127,8 @@ class Replies:
         self._owed: list[Reply] = []
         self._foreign: dict[str, float] = {}
         """Responses that Kav did not ask for and has cancelled, and when."""
-        self._tools: set[str] = set()
+        self._own_tools = frozenset(tools)
+        self._tools: dict[str, Work] = {}
         self._tools_done: set[str] = set()
         self._retry_at = 0.0
 
@@ -111,6 +150,8 @@ class Replies:
         self._foreign = {response_id: since + by_s for response_id, since in self._foreign.items()}
         if self.response is not None:
             self.response.progress_at += by_s
+        for work in self._tools.values():
+            work.since += by_s
 
     # Owing and asking
 
@@ -123,6 +164,16 @@ class Replies:
     def forget(self) -> None:
         """The caller speaks: what was still to be said of the conversation is overtaken by what they say."""
         self._owed = [reply for reply in self._owed if reply.kind in ("answer", "judge") or reply.phrase in KEPT]
+        for work in self._tools.values():
+            work.awaited = False
+            if work.reply is not None and work.reply.kind == "speak":
+                work.reply = None
+
+    @property
+    def unsaid(self) -> bool:
+        """Whether something of the script is still to be said: it waits, or a tool works for it."""
+        waiting = [*self._owed, *(work.reply for work in self._tools.values() if work.reply is not None)]
+        return any(reply.kind == "speak" for reply in waiting)
 
     @property
     def turn_waits(self) -> bool:
@@ -132,18 +183,20 @@ class Replies:
     @property
     def idle(self) -> bool:
         """Whether nothing is owed, under way or being worked on."""
-        return self.response is None and not (self._owed or self._tools or self._foreign)
+        at_work = any(work.reply is not None for work in self._tools.values())
+        return self.response is None and not (self._owed or at_work or self._foreign)
 
     def ask(self, at: float) -> list[Action]:
         """Ask for what is owed, if nothing stands in its way."""
-        busy = self.held or self.response is not None or self._foreign or self._tools or at < self._retry_at
+        at_work = any(work.awaited for work in self._tools.values())
+        busy = self.held or self.response is not None or self._foreign or at_work or at < self._retry_at
         if busy or not self._owed:
             return []
         reply = self._owed.pop(0)
         self.count += 1
         self.response = Response(f"kav{self.count}", reply, progress_at=at, asked_at=at)
-        key = self.response.key
-        return [RequestResponse(key, reply.kind, reply.phrase, reply.text, reply.language, reply.directive)]
+        key, tools = self.response.key, self._tools_of(reply)
+        return [RequestResponse(key, reply.kind, reply.phrase, reply.text, reply.language, reply.directive, tools)]
 
     def _again(self, at: float, reply: Reply) -> list[Action]:
         """Ask once more for a reply that came to nothing; then give up, for silence is no answer."""
@@ -230,15 +283,33 @@ class Replies:
 
     # Tools
 
+    def _tools_of(self, reply: Reply) -> OwnTools:
+        spent = reply.tool_rounds >= MAX_TOOL_ROUNDS
+        if reply.kind == "answer":
+            return "no_more" if spent else "as_kind"
+        free = reply.kind == "speak" and reply.directive is not None and reply.directive.say in MAY_CALL
+        return "may_call" if self._own_tools and free and not spent else "as_kind"
+
+    def _may_call(self, reply: Reply, name: str) -> bool:
+        allowed = self._tools_of(reply)
+        return name in self._own_tools if allowed == "may_call" else reply.kind == "answer" and allowed == "as_kind"
+
     def tool_called(self, event: ToolCalled) -> list[Action]:
-        """Run a tool, once for each call; a call of a response that may not be heard is forgotten."""
+        """Run a tool, once for each call; a call of a response that may not be heard is forgotten.
+
+        One that the response may not call is refused; if nothing was said besides, the reply is asked for again.
+        """
         response = self.live(event.response_id, event.at)
         if response is None:
             return [DeleteItem(event.item_id)]
         if event.call_id in self._tools or event.call_id in self._tools_done:
             return []
+        if not self._may_call(response.reply, event.name):
+            self._tools_done.add(event.call_id)
+            response.reply.tool_rounds = MAX_TOOL_ROUNDS
+            return [SendToolOutput(event.call_id, REFUSED)]
         response.called_tools = True
-        self._tools.add(event.call_id)
+        self._tools[event.call_id] = Work(event.at, response.reply)
         return [RunTool(event.call_id, event.name, event.arguments)]
 
     def is_new(self, call_id: str) -> bool:
@@ -247,10 +318,25 @@ class Replies:
         self._tools_done.add(call_id)
         return new
 
-    def tool_finished(self, call_id: str) -> bool:
-        """Note that a tool is back; whether anybody waits for it."""
-        if call_id not in self._tools:
-            return False
-        self._tools.remove(call_id)
+    def tool_finished(self, at: float, call_id: str, output: str) -> list[Action]:
+        """A tool is back: the model is told, and what it was asked for is owed again. Too late, it is ignored."""
+        work = self._tools.pop(call_id, None)
+        if work is None:
+            return []
         self._tools_done.add(call_id)
-        return True
+        return [SendToolOutput(call_id, output), *self._owe_again(at, work.reply)]
+
+    def give_up_tools(self, at: float) -> list[Action]:
+        """Give up tools that never came back, so that nothing waits for them for ever."""
+        lost = [call_id for call_id, work in self._tools.items() if at - work.since >= TOOL_DEADLINE_S]
+        return [action for call_id in lost for action in self.tool_finished(at, call_id, LOST)]
+
+    def _owe_again(self, at: float, reply: Reply | None) -> list[Action]:
+        """Owe a reply once more, when all the tools that it has called are back."""
+        if reply is None or any(work.reply is reply for work in self._tools.values()):
+            return []
+        reply.attempts, reply.tool_rounds = 0, reply.tool_rounds + 1
+        served = reply.kind == "answer" and any(owed.kind == "answer" for owed in self._owed)
+        if not served:
+            self._owed.insert(0, reply)
+        return self.ask(at)

@@ -87,7 +87,8 @@ class CallSession:
         self._keypad = Keypad()
         self._keyed_for = ("", "")
         """The question that was open when the caller began to key."""
-        self._replies = Replies(rules.reply_timeout_s)
+        own_tools = conversation.flow.tools if conversation is not None else ()
+        self._replies = Replies(rules.reply_timeout_s, (tool.name for tool in own_tools))
         self._direction: Direction | None = None
         self._started_at: float | None = None
         self._model_seen_at: float | None = None
@@ -211,10 +212,11 @@ class CallSession:
         """The caller speaks, or keys: the bot is silent, and what it was still to say is overtaken."""
         self._silence_clock.reset()
         self._say_limit_again(at)
+        unsaid = self._replies.unsaid
         self._replies.forget()
         if self._conversation is None:
             return self._silence(at)
-        self._note_what_was_heard(self._conversation, at)
+        self._note_what_was_heard(self._conversation, at, unsaid=unsaid)
         goodbye_stands = self._conversation.caller_speaks()
         silence = self._silence(at, spare_judge=spare_judge)
         return [*silence, *([EndCall("goodbye")] if goodbye_stands else [])]
@@ -227,11 +229,11 @@ class CallSession:
         if coming or (sounding and not self.playhead.quiet_by(at)):
             self._limit_told = self._limit_notices >= LIMIT_NOTICES
 
-    def _note_what_was_heard(self, talk: Conversation, at: float) -> None:
+    def _note_what_was_heard(self, talk: Conversation, at: float, *, unsaid: bool) -> None:
         """Was the question asked before the caller spoke?"""
         response = self._replies.response
         ruled = response is not None and (response.reply.kind != "judge" or response.called_tools)
-        if response is not None and not response.dead and not response.spoke and ruled:
+        if unsaid or (response is not None and not response.dead and not response.spoke and ruled):
             talk.interrupted("", 0.0)
         elif self.playhead.quiet:
             talk.heard()
@@ -345,7 +347,8 @@ class CallSession:
         if talk is None or event.status != "completed":
             return None
         if response.reply.kind != "judge":
-            return talk.said(response.reply, response.transcript) if response.spoke else None
+            goes_on = response.called_tools  # what was said before the call is not all of it
+            return talk.said(response.reply, response.transcript) if response.spoke and not goes_on else None
         if response.called_tools or response.reply.attempts == 0:
             return None
         response.called_tools = True  # asked twice, and it did not judge: nothing more is expected of it
@@ -367,9 +370,7 @@ class CallSession:
         return [SendToolOutput(event.call_id, "noted"), *self._replies.owe(event.at, reply)]
 
     def _tool_finished(self, event: ToolFinished) -> list[Action]:
-        if not self._replies.tool_finished(event.call_id):
-            return []
-        return [SendToolOutput(event.call_id, event.output), *self._replies.owe(event.at, Reply("answer"))]
+        return self._replies.tool_finished(event.at, event.call_id, event.output)
 
     # Time
 
@@ -406,8 +407,9 @@ class CallSession:
         talk, entry = self._conversation, self._keypad.tick(event.at)
         if talk is not None and entry is not None:
             return self._keyed(talk, event.at, entry)
+        lost = self._replies.give_up_tools(event.at)
         actions = self._notice_limit(event.at, lasted_s) or self._replies.ask(event.at)
-        return [*actions, *self._listen_for_silence(event.at), *self._probe(event.at)]
+        return [*lost, *actions, *self._listen_for_silence(event.at), *self._probe(event.at)]
 
     def _listen_for_silence(self, at: float) -> list[Action]:
         """Ask once whether the caller is there, then end a call that nobody is on."""
