@@ -97,7 +97,7 @@ class Aftermath:
         if fetched is not None and fetched[0] in TERMINAL_STATUSES:
             entry["terminal_at"] = entry["terminal_at"] or time.monotonic()
             self._records.save_call_status(entry["call_sid"], fetched[0], fetched[1], entry["direction"])
-        elif fetched is not None and _ended_by_kav(entry) and entry["end_reason"] != "transferred":
+        elif fetched is not None and _ended_by_kav(entry):
             self._rest.hang_up(entry["call_sid"])  # whatever Twilio was told: the line is still up, and paid for
 
     def _record_end(self, entry: Entry) -> None:
@@ -125,7 +125,7 @@ def _facts(entry: Entry) -> Facts:
         stream_lost_at=entry["stream_lost_at"],
         ended_at=entry["ended_at"],
         ended_by_kav=_ended_by_kav(entry),
-        handed_over=entry["end_reason"] == "transferred",
+        handed_over=stream_registry.handed_over(entry),
         after_stream_at=entry["after_stream_at"],
         terminal_at=entry["terminal_at"],
         done=frozenset(entry["chores_done"]),
@@ -137,7 +137,8 @@ def _ended_by_kav(entry: Entry) -> bool:
     reason = entry["end_reason"]
     if reason is None or reason in RESUMABLE:
         return reason is not None
-    return reason not in ("caller_hung_up", "transferred") and not reason.startswith("call_status_")
+    over = reason == "caller_hung_up" or reason.startswith("call_status_")
+    return not over and not stream_registry.handed_over(entry)
 
 
 def _close_prewarm(entry: Entry) -> None:

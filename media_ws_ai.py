@@ -221,7 +221,9 @@ class Stream:
 
     def _end_call(self, action: actions.EndCall) -> None:
         after: stream_registry.AfterStream = "transfer" if action.reason == "transferred" else "hang_up"
-        self.end(action.reason, after_stream="apology" if action.apologise else after)
+        if action.apologise:
+            after = "announced_transfer" if self._flow.transfer is not None else "apology"
+        self.end(action.reason, after_stream=after)
 
     # The end
 

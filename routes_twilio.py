@@ -113,7 +113,7 @@ class Desk:
         if not entry["ended"]:
             self._media.prewarm(entry)
             return _twiml(self._stream(VoiceResponse(), entry))
-        if entry["after_stream"] == "transfer":
+        if stream_registry.handed_over(entry):
             return self._dial(entry)
         return self._apologise(self._language(entry)) if entry["after_stream"] == "apology" else hang_up()
 
@@ -121,8 +121,10 @@ class Desk:
         """What became of a hand-over: the end, or, if nobody took the call, back to the bot at the same step."""
         entry = stream_registry.get(request.form.get("CallSid", ""))
         taken = request.form.get("DialCallStatus") in ("completed", "answered")
-        if entry is None or taken or entry["end_reason"] != "transferred":
+        if entry is None or taken or not stream_registry.handed_over(entry):
             return hang_up()
+        if entry["after_stream"] == "announced_transfer":  # nobody is there, and the model is not either
+            return self._apologise(self._language(entry))
         stream_registry.reopen(entry, "nobody_answers")
         entry["after_stream_at"] = time.monotonic()
         self._media.prewarm(entry)
@@ -134,6 +136,10 @@ class Desk:
         if transfer is None:
             return hang_up()
         response = VoiceResponse()
+        if entry["after_stream"] == "announced_transfer":
+            language = self._language(entry)
+            announcement = transfer.announcement.get(language) or self._phrases.text("transfer", language)
+            self._say(response, announcement, language)
         dial = response.dial(
             action=f"{self._settings.base_url}/twilio/dial-result",
             method="POST",
@@ -213,11 +219,14 @@ class Desk:
         return talk.language.current if talk is not None else self._flows.by_id(entry["business"]).language
 
     def _apologise(self, language: str) -> Response:
-        voice = self._phrases.voice(language)
         response = VoiceResponse()
-        response.say(self._phrases.text("apology", language), language=voice.language, voice=voice.voice)
+        self._say(response, self._phrases.text("apology", language), language)
         response.hangup()
         return _twiml(response)
+
+    def _say(self, response: VoiceResponse, text: str, language: str) -> None:
+        voice = self._phrases.voice(language)
+        response.say(text, language=voice.language, voice=voice.voice)
 
     def _reject(self, reason: str) -> Response:
         response = VoiceResponse()

@@ -17,8 +17,9 @@ from kav.call.aftermath import Chore
 from kav.call.conversation import Conversation
 from kav.call.events import Direction
 
-AfterStream = Literal["hang_up", "apology", "transfer"]
-"""What follows the stream: nothing, words that something went wrong, or a human."""
+AfterStream = Literal["hang_up", "apology", "transfer", "announced_transfer"]
+"""What follows the stream: nothing, words that something went wrong, a human, or a human whom Twilio's voice announces,
+for the model could not."""
 
 TERMINAL_STATUSES: Final = frozenset({"completed", "busy", "no-answer", "failed", "canceled"})
 
@@ -145,6 +146,11 @@ def reopen(entry: Entry, opening: str) -> None:
     entry["ended"], entry["end_reason"], entry["ended_at"] = False, None, None
     entry["after_stream"], entry["opening"], entry["token"] = "hang_up", opening, new_token()
     entry["chores_done"].clear()
+
+
+def handed_over(entry: Entry) -> bool:
+    """Whether the call goes on with a human, so that its end for Kav is not the end of the line."""
+    return entry["after_stream"] in ("transfer", "announced_transfer")
 
 
 def remove(entry: Entry) -> None:

@@ -113,7 +113,7 @@ class Chronicle:
     def begin(self) -> None:
         """A stream begins; the first of them is where the call's time counts from."""
         self.began_at = self.now if self.began_at is None else self.began_at
-        self._turn_ended_at = None
+        self._turn_ended_at = self._speaking = None
 
     # The caller
 

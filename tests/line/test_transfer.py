@@ -66,3 +66,19 @@ async def test_a_caller_who_speaks_over_the_announcement_stays(world: World) -> 
     await call.until(lambda: talk.heard_ms_of(noise(3, 300)) == 300)
     assert call.dialled == []
     await call.hang_up()
+
+
+@pytest.mark.parametrize(("outcome", "verbs"), [("answered", ["Hangup"]), ("no-answer", ["Say", "Hangup"])])
+async def test_a_caller_whose_model_dies_is_handed_over_by_twilios_voice(
+    world: World, outcome: str, verbs: list[str]
+) -> None:
+    script = CallScript(human=Human(outcome, talks_s=0.2), say_s_a_character=0.002)
+    call = await world.call(Judging([]), script, to=LOCKSMITH)
+    talk = Talk(call, await world.session_of(call))
+    await call.until(lambda: talk.heard_ms_of(noise(1, 300)) == 300)
+    talk.session.reset()
+    await call.until_ended()
+    assert call.verbs == ["Connect", "Say", "Dial", *verbs]
+    assert call.dialled == ["+97231110009"]
+    assert call.said[0] == "רגע אחד, אני מעבירה אתכם למנעולן התורן."
+    assert not [asked for asked in world.twilio.rest.requests if call.sid in str(asked)], "REST kills no transfer"
