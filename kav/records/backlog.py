@@ -10,7 +10,7 @@ import json
 import logging
 import random
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -30,6 +30,13 @@ PACE_S = 0.002  # between writes, each 0.5 to 1 ms of CPU: a long queue must lea
 
 class Operation(Protocol):
     """What a backlog keeps: something to do on a connection, and how to tell of it when it cannot be done."""
+
+    @property
+    def row(self) -> Hashable:
+        """What it writes to; an operation that still waits is joined with the next one of the same row. None: never."""
+
+    def joined(self, later: "Operation") -> "Operation":
+        """One operation that does what this and then `later`, of the same row, would do."""
 
     def apply(self, connection: Connection) -> str:
         """Do it, inside the given transaction; returns a notice worth logging, mostly empty."""
@@ -68,7 +75,7 @@ class SaveResult:
         self._done.set_exception(error)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Waiting:
     operation: Operation
     result: SaveResult = field(default_factory=SaveResult)
@@ -81,6 +88,7 @@ class Backlog:
         self._attempt = attempt
         self._capacity = capacity
         self._queue: deque[_Waiting] = deque()
+        self._rows: dict[Hashable, _Waiting] = {}
         self._arrived, self._empty = Event(), Event()
         self._empty.set()
         self._greenlet: gevent.Greenlet[..., None] | None = None
@@ -95,7 +103,15 @@ class Backlog:
         self._greenlet = gevent.spawn(self._serve)
 
     def submit(self, operation: Operation) -> SaveResult:
-        """Queue an operation; never blocks. Once stopped, or when full, it is logged instead and has failed."""
+        """Queue an operation; never blocks. Once stopped, or when full, it is logged instead and has failed.
+
+        One that writes to a row for which another still waits joins that one, so that an outage costs memory for what
+        happened and not for how often it was told.
+        """
+        before = self._rows.get(operation.row)
+        if before is not None:
+            before.operation = before.operation.joined(operation)
+            return before.result
         waiting = _Waiting(operation)
         if self._stopped:
             _give_up(waiting, RecordsStoppedError("the records are stopped"))
@@ -103,6 +119,8 @@ class Backlog:
             _give_up(waiting, BacklogFullError(f"{self._capacity} records already wait for the database"))
         else:
             self._queue.append(waiting)
+            if operation.row is not None:
+                self._rows[operation.row] = waiting
             self._empty.clear()
             self._arrived.set()
         return waiting.result
@@ -113,7 +131,7 @@ class Backlog:
         if self._greenlet is not None:
             self._empty.wait(timeout_s)
             self._greenlet.kill(block=False)
-        left, self._queue = list(self._queue), deque()
+        left, self._queue, self._rows = list(self._queue), deque(), {}
         for waiting in left:
             _give_up(
                 waiting, RecordsStoppedError(f"Kav stopped; {self.last_error or 'the database was not asked yet'}")
@@ -126,6 +144,7 @@ class Backlog:
             self._arrived.wait()
             self._arrived.clear()
             while self._queue:
+                self._rows.pop(self._queue[0].operation.row, None)  # what comes from now on comes after it
                 self._save(self._queue[0])
                 self._queue.popleft()
                 gevent.sleep(PACE_S)

@@ -134,6 +134,7 @@ def _sqlite_engine(url: URL, access: Access) -> Engine:
     def _configure(connection: SqliteConnection, _: object) -> None:
         connection.isolation_level = None  # the driver's own transactions do not cover DDL
         connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten, not only forgotten
         if access == "write":
             _use_wal(connection)
 

@@ -3,6 +3,8 @@
 RecordsError
 ├── DatabaseMisconfiguredError   the URL cannot be used; an operator must change it
 ├── InvalidRecordError           the record itself cannot be stored, now or later
+├── InvalidCursorError           a page of calls was asked for that begins nowhere
+├── ReadTimeoutError             the database did not answer a question in time
 └── NotSavedError                the record could be stored, but was not
     ├── BacklogFullError         too many records were already waiting for the database
     └── RecordsStoppedError      the process ends, or the records were never started
@@ -19,6 +21,10 @@ class DatabaseMisconfiguredError(RecordsError):
 
 class InvalidRecordError(RecordsError):
     """A record that no database would take, e.g. one without its call."""
+
+
+class InvalidCursorError(RecordsError):
+    """A cursor that no page of calls ended with."""
 
 
 class ReadTimeoutError(RecordsError):

@@ -1,22 +1,29 @@
-"""The tables: one row a call, one row a stream.
+"""The tables: one row a call, one row for each thing that it brought.
 
-Times are UTC to the millisecond, durations carry their unit in the column's name. Every change to these
-classes comes with a migration in `migrations/versions` (a test compares the two).
+Times are UTC to the millisecond, durations carry their unit in the column's name; `at_ms` counts from the moment when
+the call's first stream began. A column's `info` says how it merges and whether it holds somebody's words, so that no
+other place has to know. Every change to these classes comes with a migration in `migrations/versions` (a test compares
+the two).
 """
 
 from datetime import UTC, datetime, tzinfo
 
-from sqlalchemy import DateTime, Dialect, Double, ForeignKey, String, Table, TypeDecorator
+from sqlalchemy import DateTime, Dialect, Double, ForeignKey, Index, String, Table, TypeDecorator
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 SID_CHARS = 64  # Twilio's are 34
 WORD_CHARS = 64  # reasons, statuses, business names
 NUMBER_CHARS = 128  # E.164 has 16, but `sip:` and `client:` addresses call too
 E164_CHARS = 16
+TEXT_CHARS = 10_000  # of one turn, an answer, a tool's output: five minutes of speech
+LANGUAGE_CHARS = 16
 
-# How a column merges when its row is written again, in its `info`; without one, what is said last is kept.
+# How a column merges when its row is written again; without one of these, what is said last is kept.
 FIRST = {"keeps": "first"}
 EARLIEST = {"keeps": "earliest"}
+GREATEST = {"keeps": "greatest"}
+UNTIL_ERASED = {"keeps": "until_erased"}  # whose call was erased is not known again by a late record
+WORDS = {"words": True}  # what somebody said, typed or was told: left out where KAV_STORE_WORDS is off
 
 
 class UtcMillis(TypeDecorator[datetime]):
@@ -55,9 +62,9 @@ class Call(Base):
     call_sid: Mapped[str] = mapped_column(String(SID_CHARS), primary_key=True)
     direction: Mapped[str | None] = mapped_column(String(16), info=FIRST)
     business: Mapped[str | None] = mapped_column(String(WORD_CHARS))
-    from_number: Mapped[str | None] = mapped_column(String(NUMBER_CHARS))
-    to_number: Mapped[str | None] = mapped_column(String(NUMBER_CHARS))
-    created_at: Mapped[datetime] = mapped_column(UtcMillis, index=True, info=EARLIEST)
+    from_number: Mapped[str | None] = mapped_column(String(NUMBER_CHARS), index=True, info=UNTIL_ERASED)
+    to_number: Mapped[str | None] = mapped_column(String(NUMBER_CHARS), index=True, info=UNTIL_ERASED)
+    created_at: Mapped[datetime] = mapped_column(UtcMillis, info=EARLIEST)
     started_at: Mapped[datetime | None] = mapped_column(UtcMillis)
     ended_at: Mapped[datetime | None] = mapped_column(UtcMillis)
     end_reason: Mapped[str | None] = mapped_column(String(WORD_CHARS))
@@ -66,7 +73,19 @@ class Call(Base):
     duration_s: Mapped[int | None]
     socket_ghost_ms: Mapped[float | None] = mapped_column(Double)
     line_ghost_ms: Mapped[float | None] = mapped_column(Double)
+    language: Mapped[str | None] = mapped_column(String(LANGUAGE_CHARS))
+    flow_done: Mapped[bool | None]
+    summary: Mapped[str | None] = mapped_column(String(TEXT_CHARS), info=WORDS | UNTIL_ERASED)
+    answered_steps: Mapped[int | None]
+    barge_ins: Mapped[int | None]
+    cost_micro_usd: Mapped[int | None]
+    erased_at: Mapped[datetime | None] = mapped_column(UtcMillis)
     updated_at: Mapped[datetime] = mapped_column(UtcMillis)
+
+    __table_args__ = (
+        Index("ix_calls_newest", "created_at", "call_sid"),
+        Index("ix_calls_business", "business", "created_at", "call_sid"),
+    )
 
 
 class Stream(Base):
@@ -83,6 +102,87 @@ class Stream(Base):
     frames_in: Mapped[int | None]
     frames_out: Mapped[int | None]
     barge_ins: Mapped[int | None]
+
+
+class Turn(Base):
+    """Something that one of the two said, and how much of it the other heard."""
+
+    __tablename__ = "turns"
+
+    call_sid: Mapped[str] = mapped_column(ForeignKey("calls.call_sid"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    stream_sid: Mapped[str | None] = mapped_column(String(SID_CHARS))
+    at_ms: Mapped[int | None]
+    who: Mapped[str | None] = mapped_column(String(WORD_CHARS))
+    kind: Mapped[str | None] = mapped_column(String(WORD_CHARS))
+    phrase: Mapped[str | None] = mapped_column(String(WORD_CHARS))
+    text: Mapped[str | None] = mapped_column(String(TEXT_CHARS), info=WORDS)
+    heard: Mapped[str | None] = mapped_column(String(TEXT_CHARS), info=WORDS)
+    audio_ms: Mapped[int | None]
+    heard_ms: Mapped[int | None]
+    language: Mapped[str | None] = mapped_column(String(LANGUAGE_CHARS))
+    step: Mapped[str | None] = mapped_column(String(WORD_CHARS))
+    latency_ms: Mapped[int | None]
+    judge_ms: Mapped[int | None]
+
+
+class Answer(Base):
+    """What a step of the script brought, or why it brought nothing."""
+
+    __tablename__ = "answers"
+
+    call_sid: Mapped[str] = mapped_column(ForeignKey("calls.call_sid"), primary_key=True)
+    step: Mapped[str] = mapped_column(String(WORD_CHARS), primary_key=True)
+    value: Mapped[str | None] = mapped_column(String(TEXT_CHARS), info=WORDS)
+    unanswered: Mapped[str | None] = mapped_column(String(WORD_CHARS))
+    language: Mapped[str | None] = mapped_column(String(LANGUAGE_CHARS))
+    at_ms: Mapped[int | None]
+    position: Mapped[int | None]
+
+
+class Breach(Base):
+    """Something that the model did and may not do."""
+
+    __tablename__ = "breaches"
+
+    call_sid: Mapped[str] = mapped_column(ForeignKey("calls.call_sid"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    at_ms: Mapped[int | None]
+    what: Mapped[str | None] = mapped_column(String(WORD_CHARS))
+    detail: Mapped[str | None] = mapped_column(String(TEXT_CHARS), info=WORDS)
+
+
+class ToolCall(Base):
+    """A tool that the model called, and what came back."""
+
+    __tablename__ = "tool_calls"
+
+    call_sid: Mapped[str] = mapped_column(ForeignKey("calls.call_sid"), primary_key=True)
+    call_id: Mapped[str] = mapped_column(String(SID_CHARS), primary_key=True)
+    name: Mapped[str | None] = mapped_column(String(WORD_CHARS))
+    arguments: Mapped[str | None] = mapped_column(String(TEXT_CHARS), info=WORDS)
+    output: Mapped[str | None] = mapped_column(String(TEXT_CHARS), info=WORDS)
+    at_ms: Mapped[int | None]
+    duration_ms: Mapped[int | None]
+    ok: Mapped[bool | None]
+
+
+class Usage(Base):
+    """What a model was used for in a call, in all: tokens (what was cached is part of the input), audio, cost."""
+
+    __tablename__ = "usage"
+
+    call_sid: Mapped[str] = mapped_column(ForeignKey("calls.call_sid"), primary_key=True)
+    model: Mapped[str] = mapped_column(String(WORD_CHARS), primary_key=True)
+    responses: Mapped[int | None] = mapped_column(info=GREATEST)
+    input_text: Mapped[int | None] = mapped_column(info=GREATEST)
+    input_audio: Mapped[int | None] = mapped_column(info=GREATEST)
+    cached_text: Mapped[int | None] = mapped_column(info=GREATEST)
+    cached_audio: Mapped[int | None] = mapped_column(info=GREATEST)
+    output_text: Mapped[int | None] = mapped_column(info=GREATEST)
+    output_audio: Mapped[int | None] = mapped_column(info=GREATEST)
+    audio_s: Mapped[float | None] = mapped_column(Double, info=GREATEST)
+    cost_micro_usd: Mapped[int | None] = mapped_column(info=GREATEST)
 
 
 class DoNotCall(Base):
@@ -104,4 +204,12 @@ def table_of(model: type[Base]) -> Table:
 
 CALLS = table_of(Call)
 STREAMS = table_of(Stream)
+TURNS = table_of(Turn)
+ANSWERS = table_of(Answer)
+BREACHES = table_of(Breach)
+TOOL_CALLS = table_of(ToolCall)
+USAGE = table_of(Usage)
 DO_NOT_CALL = table_of(DoNotCall)
+
+PERSONAL = (TURNS, ANSWERS, BREACHES, TOOL_CALLS)  # what is taken away when a call is erased; see docs/records.md
+PARTS = (*PERSONAL, USAGE)

@@ -4,19 +4,19 @@ Records are values: built where the event happens, applied on the writer's threa
 twice (a lost answer is retried), so every upsert is idempotent.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any, TypedDict
 
-from sqlalchemy import ColumnElement, Connection, Executable, case, func, select
+from sqlalchemy import ColumnElement, Connection, Executable, case, func
 
 from kav.records import cleaning
 from kav.records.do_not_call import CallAgain, DoNotCall, forget_do_not_call, save_do_not_call
 from kav.records.models import CALLS, SID_CHARS, STREAMS
+from kav.records.parts import PartRecord, count, save_part
 from kav.records.upserts import greatest, insert_into, merge, said, sid, unless_there
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,9 @@ class CallFields(TypedDict, total=False):
     end_reason: str | None
     socket_ghost_ms: float | None
     line_ghost_ms: float | None
+    language: str | None
+    flow_done: bool | None
+    summary: str | None
 
 
 class StreamFields(TypedDict, total=False):
@@ -89,7 +92,7 @@ class StreamRecord:
     at: datetime
 
 
-Record = StatusReport | CallRecord | StreamRecord | DoNotCall | CallAgain
+Record = StatusReport | CallRecord | StreamRecord | PartRecord | DoNotCall | CallAgain
 
 
 def save(connection: Connection, record: Record) -> str:
@@ -97,15 +100,7 @@ def save(connection: Connection, record: Record) -> str:
 
     Raises InvalidRecordError for a record without a call, or without a number where it is about one.
     """
-    if isinstance(record, StatusReport):
-        return save_call_status(connection, record)
-    if isinstance(record, CallRecord):
-        return save_call(connection, record)
-    if isinstance(record, DoNotCall):
-        return save_do_not_call(connection, record)
-    if isinstance(record, CallAgain):
-        return forget_do_not_call(connection, record)
-    return save_stream(connection, record)
+    return _SAVERS[type(record)](connection, record)
 
 
 def save_call_status(connection: Connection, report: StatusReport) -> str:
@@ -145,25 +140,8 @@ def save_stream(connection: Connection, record: StreamRecord) -> str:
         "stream_sid": sid(record.stream_sid, record.call_sid),
     }
     connection.execute(merge(connection.dialect.name, STREAMS, tuple(values)), values)
+    count(connection, STREAMS, call_sid)
     return ""
-
-
-def get_call(connection: Connection, call_sid: str) -> Row | None:
-    """One call with its `streams`, or None."""
-    key = cleaning.key(call_sid, SID_CHARS)
-    call = connection.execute(select(CALLS).where(CALLS.c.call_sid == key)).mappings().one_or_none()
-    if call is None:
-        return None
-    streams = select(STREAMS).where(STREAMS.c.call_sid == key).order_by(STREAMS.c.opened_at, STREAMS.c.stream_sid)
-    return {**call, "streams": [dict(stream) for stream in connection.execute(streams).mappings()]}
-
-
-def list_calls(connection: Connection, limit: int = 50, before: datetime | None = None) -> list[Row]:
-    """The newest calls first, at most `limit`, those created before `before` when it is given."""
-    query = select(CALLS).order_by(CALLS.c.created_at.desc(), CALLS.c.call_sid).limit(limit)
-    if before is not None:
-        query = query.where(CALLS.c.created_at < before)
-    return [dict(call) for call in connection.execute(query).mappings()]
 
 
 @cache
@@ -194,3 +172,13 @@ def _direction_notice(stored: str | None, said: str | None) -> str:
     if said is None or stored == said:
         return ""
     return f"direction stays {stored}: a later report says {said}, and a call's direction never changes"
+
+
+_SAVERS: Mapping[type, Callable[[Connection, Any], str]] = {
+    StatusReport: save_call_status,
+    CallRecord: save_call,
+    StreamRecord: save_stream,
+    PartRecord: save_part,
+    DoNotCall: save_do_not_call,
+    CallAgain: forget_do_not_call,
+}

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Table, bindparam, case, func
+from sqlalchemy import Column, ColumnElement, Integer, String, Table, bindparam, case, func
 from sqlalchemy.dialects import postgresql, sqlite
 
 from kav.records import cleaning
@@ -23,6 +23,8 @@ def merge(dialect: str, table: Table, names: tuple[str, ...]) -> Upsert:
     insert = insert_into(dialect, table, names)
     primary = [column.name for column in table.primary_key]
     changes = {name: _merged(table.c[name], insert.excluded[name]) for name in names if name not in primary}
+    if not changes:
+        return insert.on_conflict_do_nothing()
     return insert.on_conflict_do_update(index_elements=primary, set_=changes)
 
 
@@ -44,6 +46,10 @@ def _merged(old: Column[Any], new: ColumnElement[Any]) -> ColumnElement[Any]:
         return func.coalesce(old, new)
     if keeps == "earliest":
         return case((old < new, old), else_=new)
+    if keeps == "greatest":
+        return greatest(old, new)
+    if keeps == "until_erased":
+        return case((old.table.c.erased_at.is_(None), new), else_=old)
     return new
 
 
@@ -59,8 +65,10 @@ def said(table: Table, fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _fitting(table: Table, name: str, value: object) -> object:
-    length = getattr(table.c[name].type, "length", None)
-    return cleaning.words(value, length) if isinstance(value, str) and length else value
+    kind = table.c[name].type
+    if isinstance(kind, String) and isinstance(value, str) and kind.length:
+        return cleaning.words(value, kind.length)
+    return round(value) if isinstance(kind, Integer) and isinstance(value, float) else value
 
 
 def sid(text: str, call_sid: str) -> str:

@@ -10,7 +10,6 @@ All methods belong to the thread whose hub called `start`; each returns at once 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar, Unpack
 
@@ -18,55 +17,29 @@ from gevent import Timeout
 from gevent.queue import SimpleQueue
 from sqlalchemy import Connection
 
-from kav.records import migration, repository
+from kav.records import reading, repository, retention
 from kav.records.backlog import Backlog, Operation, SaveResult
 from kav.records.database import DatabaseThread, parse_url
 from kav.records.do_not_call import CallAgain, DoNotCall, is_do_not_call
 from kav.records.errors import ReadTimeoutError
-from kav.records.repository import CallFields, CallRecord, Record, Row, StreamFields, StreamRecord
+from kav.records.operations import Save, Upgrade, without_words
+from kav.records.parts import BreachFields, Part, PartRecord, ToolCallFields, TurnFields, UsageFields
+from kav.records.reading import CallFilter, Row
+from kav.records.repository import CallFields, CallRecord, Record, StreamFields, StreamRecord
 
 T = TypeVar("T")
 
 CAPACITY = 20_000  # about 2,000 calls' records, some 20 MB: far more than a 10-minute outage brings
 READERS = 2  # one page that reads a lot does not hold up another
-SHOWN_DIGITS = 4  # of a telephone number in a log line: enough to find it, not enough to call it
-SHOWN_CHARS = 128  # of any other text: a log line is no place for ten kilobytes
 READ_S = 15.0  # longer than any query may take; a page that hangs is worse than one that says why
 
 
-@dataclass(frozen=True, slots=True)
-class Save:
-    """The operation that stores one record."""
-
-    record: Record
-
-    def apply(self, connection: Connection) -> str:
-        """Store it."""
-        return repository.save(connection, self.record)
-
-    def told(self) -> Mapping[str, Any]:
-        """The record as plain values; telephone numbers only by their last digits, for logs are kept elsewhere."""
-        fields = asdict(self.record)
-        fields |= fields.pop("known", {})
-        shown = {name: _shown(name, value) for name, value in fields.items() if value is not None}
-        return {"kind": type(self.record).__name__} | shown
-
-
-@dataclass(frozen=True, slots=True)
-class Upgrade:
-    """The operation that migrates the database; the first one, so that every record meets its tables."""
-
-    def apply(self, connection: Connection) -> str:
-        """Migrate."""
-        return migration.upgrade(connection)
-
-    def told(self) -> Mapping[str, Any]:
-        """What to do when it fails for good."""
-        return {"kind": "Upgrade", "remedy": "run `flask --app app migrate` and read its error"}
-
-
 class Records:
-    """One installation's records; `clock` gives the time of day, time zone aware."""
+    """One installation's records; `clock` gives the time of day, time zone aware.
+
+    `retention_days`: calls older than that are deleted, once a day; 0 keeps them for ever. Without `store_words`
+    nothing that anybody said, typed or was told is stored or logged.
+    """
 
     def __init__(
         self,
@@ -74,23 +47,28 @@ class Records:
         *,
         capacity: int = CAPACITY,
         read_s: float = READ_S,
+        retention_days: float = 0,
+        store_words: bool = True,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.backend = parse_url(database_url).get_backend_name()
-        self._clock, self._read_s = clock, read_s
+        self._clock, self._read_s, self._store_words = clock, read_s, store_words
         self._writer = DatabaseThread(database_url, "write")
         self._readers = [DatabaseThread(database_url, "read") for _ in range(READERS)]
         self._idle: SimpleQueue[DatabaseThread] = SimpleQueue(items=self._readers)
         self._backlog = Backlog(lambda operation: self._writer.run(operation.apply), capacity)
+        self._janitor = retention.Janitor(self._writer, retention_days, clock)
 
     def start(self) -> SaveResult:
         """Begin to write, with the migration first; a database that is away is waited for while calls go on."""
         upgraded = self.submit(Upgrade())
         self._backlog.start()
+        self._janitor.start()
         return upgraded
 
     def stop(self, timeout_s: float) -> int:
         """Write what waits for at most `timeout_s` seconds, log the rest, one line each; returns how many were left."""
+        self._janitor.stop()
         left = self._backlog.stop(timeout_s)
         for thread in (self._writer, *self._readers):
             thread.close(timeout_s=1)
@@ -100,39 +78,83 @@ class Records:
         """Queue any operation on the database; never blocks."""
         return self._backlog.submit(operation)
 
+    def save(self, record: Record) -> SaveResult:
+        """Queue any record; never blocks. The one place where words are left out that are not to be stored."""
+        return self.submit(Save(record if self._store_words else without_words(record)))
+
     def save_call_status(
         self, call_sid: str, status: str | None, duration: str | int | None = None, direction: str | None = None
     ) -> SaveResult:
         """Store what Twilio's status callback says, as it came; `duration` in seconds. Rules: the repository's."""
-        return self.submit(Save(repository.status_report(call_sid, status, duration, direction, self._clock())))
+        return self.save(repository.status_report(call_sid, status, duration, direction, self._clock()))
 
     def save_call(self, call_sid: str, **known: Unpack[CallFields]) -> SaveResult:
         """Store what is known of a call, field by field; what is left out or None stays as it was."""
-        return self.submit(Save(CallRecord(call_sid, known, self._clock())))
+        return self.save(CallRecord(call_sid, known, self._clock()))
 
     def save_stream(self, stream_sid: str, call_sid: str, **known: Unpack[StreamFields]) -> SaveResult:
         """Store what is known of a stream, field by field; what is left out or None stays as it was."""
-        return self.submit(Save(StreamRecord(stream_sid, call_sid, known, self._clock())))
+        return self.save(StreamRecord(stream_sid, call_sid, known, self._clock()))
+
+    def save_turn(self, call_sid: str, number: int, **known: Unpack[TurnFields]) -> SaveResult:
+        """Store what is known of a turn, the `number`th (from 1) of its call; may be told again when more is known."""
+        return self._save_part("turns", call_sid, number, known)
+
+    def save_answer(
+        self,
+        call_sid: str,
+        step: str,
+        *,
+        value: str | None = None,
+        unanswered: str | None = None,
+        language: str | None = None,
+        at_ms: int | None = None,
+        position: int | None = None,
+    ) -> SaveResult:
+        """Store what a step brought: a value, or the reason `unanswered`; a later answer of the step replaces it."""
+        known = {"value": value, "unanswered": unanswered, "language": language, "at_ms": at_ms, "position": position}
+        return self._save_part("answers", call_sid, step, known)
+
+    def save_breach(self, call_sid: str, number: int, **known: Unpack[BreachFields]) -> SaveResult:
+        """Store what the model did and may not do, the `number`th (from 1) of its call."""
+        return self._save_part("breaches", call_sid, number, known)
+
+    def save_tool_call(self, call_sid: str, call_id: str, **known: Unpack[ToolCallFields]) -> SaveResult:
+        """Store a tool call, when it begins and again when it is over."""
+        return self._save_part("tool_calls", call_sid, call_id, known)
+
+    def save_usage(self, call_sid: str, model: str, **known: Unpack[UsageFields]) -> SaveResult:
+        """Store a call's totals for one model, as they are now; the greatest are kept."""
+        return self._save_part("usage", call_sid, model, known)
+
+    def _save_part(self, part: Part, call_sid: str, key: str | int, known: Mapping[str, Any]) -> SaveResult:
+        return self.save(PartRecord(part, call_sid, key, known, self._clock()))
 
     def save_do_not_call(self, number: str, call_sid: str | None = None) -> SaveResult:
         """Put a number (E.164) on the list of those that are not to be called, and say in which call it asked."""
-        return self.submit(Save(DoNotCall(number, self._clock(), call_sid)))
+        return self.save(DoNotCall(number, self._clock(), call_sid))
 
     def forget_do_not_call(self, number: str) -> SaveResult:
         """Take a number (E.164) off that list."""
-        return self.submit(Save(CallAgain(number)))
+        return self.save(CallAgain(number))
 
     def is_do_not_call(self, number: str) -> bool:
         """Whether a number (E.164) is on that list; raises what the database says, so that nobody calls on a guess."""
         return self.read(lambda connection: is_do_not_call(connection, number))
 
     def get_call(self, call_sid: str) -> Row | None:
-        """One call with its `streams`, or None; raises what the database says."""
-        return self.read(lambda connection: repository.get_call(connection, call_sid))
+        """One call with its `streams`, `turns`, `answers`, `breaches`, `tool_calls` and `usage`, or None.
 
-    def list_calls(self, limit: int = 50, before: datetime | None = None) -> list[Row]:
-        """The newest calls first; raises what the database says."""
-        return self.read(lambda connection: repository.list_calls(connection, limit, before))
+        Raises what the database says.
+        """
+        return self.read(lambda connection: reading.get_call(connection, call_sid))
+
+    def list_calls(self, limit: int = 50, after: str = "", **wanted: Unpack[CallFilter]) -> list[Row]:
+        """The newest calls first, those that follow the cursor `after`; see `next_cursor`.
+
+        Raises InvalidCursorError, or what the database says.
+        """
+        return self.read(lambda connection: reading.list_calls(connection, limit, after, wanted))
 
     def read(self, query: Callable[[Connection], T]) -> T:
         """Run a query on the first reading thread that is idle; raises ReadTimeoutError when that takes too long."""
@@ -157,10 +179,3 @@ def durability_warning(database_url: str, dyno: str) -> str:
         "Records will not survive a restart: this dyno's disk is wiped at least daily. "
         "Add a database: heroku addons:create heroku-postgresql:essential-0"
     )
-
-
-def _shown(name: str, value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    is_number = name == "number" or name.endswith("_number")
-    return f"*{value[-SHOWN_DIGITS:]}" if is_number else value[:SHOWN_CHARS]

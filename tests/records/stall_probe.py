@@ -22,6 +22,7 @@ import gevent  # noqa: E402
 from sqlalchemy import Connection, text  # noqa: E402
 
 from kav.records import Records, SaveResult  # noqa: E402
+from kav.records.backlog import Operation  # noqa: E402
 
 TICK_S = 0.005
 
@@ -31,6 +32,10 @@ class Sleep:
     """An operation that keeps the writer's connection busy."""
 
     seconds: float
+    row: None = None
+
+    def joined(self, later: Operation) -> Operation:
+        return later
 
     def apply(self, connection: Connection) -> str:
         connection.execute(text("SELECT pg_sleep(:seconds)"), {"seconds": self.seconds})

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from kav.records import repository
+from kav.records import reading, repository
 from kav.records.repository import CallFields, CallRecord, StreamFields, StreamRecord, status_report
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -20,7 +20,7 @@ def save_stream(connection: Connection, known: StreamFields, call_sid: str = "CA
 
 
 def row(connection: Connection) -> dict[str, Any]:
-    call = repository.get_call(connection, "CA1")
+    call = reading.get_call(connection, "CA1")
     assert call is not None
     return call
 
@@ -82,10 +82,10 @@ def test_calls_are_listed_newest_first_and_page_by_page(connection: Connection) 
     for number in range(5):
         record = CallRecord(f"CA{number}", {}, NOW + timedelta(seconds=number))
         repository.save_call(connection, record)
-    first = repository.list_calls(connection, limit=2)
-    rest = repository.list_calls(connection, before=first[-1]["created_at"])
+    first = reading.list_calls(connection, limit=2)
+    rest = reading.list_calls(connection, after=reading.next_cursor(first, limit=2))
     assert [call["call_sid"] for call in first + rest] == ["CA4", "CA3", "CA2", "CA1", "CA0"]
 
 
 def test_an_unknown_call_reads_as_none(connection: Connection) -> None:
-    assert repository.get_call(connection, "CA404") is None
+    assert reading.get_call(connection, "CA404") is None

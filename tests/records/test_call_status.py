@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine
 
-from kav.records import repository
+from kav.records import reading, repository
 from kav.records.cleaning import MAX_DURATION_S, STATUS_RANK, TERMINAL_STATUSES
 from kav.records.errors import InvalidRecordError
 from kav.records.repository import status_report
@@ -29,7 +29,7 @@ def report(
 
 
 def row(connection: Connection, call_sid: str = "CA1") -> dict[str, Any]:
-    call = repository.get_call(connection, call_sid)
+    call = reading.get_call(connection, call_sid)
     assert call is not None
     return call
 

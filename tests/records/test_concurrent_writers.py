@@ -6,7 +6,7 @@ from threading import Barrier
 
 from sqlalchemy import Engine
 
-from kav.records import repository
+from kav.records import reading, repository
 from kav.records.database import build_engine, parse_url
 from kav.records.repository import CallRecord, status_report
 
@@ -33,6 +33,6 @@ def test_writers_of_one_call_lose_nothing_of_each_other(engine: Engine, database
         for done in [pool.submit(write, database_url, number, barrier) for number in range(WRITERS)]:
             done.result(timeout=60)
     with engine.begin() as connection:
-        (call,) = repository.list_calls(connection)
+        (call,) = reading.list_calls(connection)
     assert (call["status"], call["terminal_status"], call["direction"]) == ("completed", "completed", "inbound")
     assert (call["duration_s"], call["line_ghost_ms"]) == (WRITERS * ROUNDS - 1, 1.0)

@@ -1,0 +1,100 @@
+"""What is done to the database: values that wait in the backlog, and tell what they are when they cannot be done."""
+
+from collections.abc import Hashable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from sqlalchemy import Connection, Table
+
+from kav.records import migration, repository
+from kav.records.backlog import Operation
+from kav.records.models import ANSWERS, CALLS, PARTS
+from kav.records.parts import PartRecord
+from kav.records.repository import CallRecord, Record
+
+SHOWN_DIGITS = 4  # of a telephone number in a log line: enough to find it, not enough to call it
+SHOWN_CHARS = 128  # of any other text: a log line is no place for ten kilobytes
+SHOWN_WORDS = 2_000  # of what was said: two minutes of speech, for the line is all that is left of it
+
+WORD_COLUMNS = frozenset(column.name for table in (CALLS, *PARTS) for column in table.c if column.info.get("words"))
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """The operation that stores one record."""
+
+    record: Record
+
+    @property
+    def row(self) -> Hashable:
+        """Which row it writes, when it may be joined with a later record of the same row."""
+        record = self.record
+        if isinstance(record, PartRecord):
+            return (record.part, record.call_sid, record.key)
+        return None
+
+    def joined(self, later: Operation) -> "Save":
+        """This and a later record of the same row in one, which leaves the row as both would."""
+        assert isinstance(later, Save)  # noqa: S101 - they have the same row
+        mine, other = self.record, later.record
+        assert isinstance(mine, PartRecord)  # noqa: S101
+        assert isinstance(other, PartRecord)  # noqa: S101
+        if mine.table is ANSWERS:
+            return later
+        said = {name: value for name, value in other.known.items() if value is not None}
+        return Save(replace(mine, known={**mine.known, **said}))
+
+    def apply(self, connection: Connection) -> str:
+        """Store it."""
+        return repository.save(connection, self.record)
+
+    def told(self) -> Mapping[str, Any]:
+        """The record as plain values; telephone numbers only by their last digits, for logs are kept elsewhere."""
+        record = self.record
+        fields = asdict(record)
+        fields |= fields.pop("known", {})
+        kind = type(record).__name__
+        if isinstance(record, PartRecord):
+            kind, fields[record.key_name] = fields.pop("part"), fields.pop("key")
+        shown = {name: _shown(name, value) for name, value in fields.items() if value is not None}
+        return {"kind": kind} | shown
+
+
+@dataclass(frozen=True, slots=True)
+class Upgrade:
+    """The operation that migrates the database; the first one, so that every record meets its tables."""
+
+    row: Hashable = None
+
+    def joined(self, later: Operation) -> "Operation":
+        """The later one."""
+        return later
+
+    def apply(self, connection: Connection) -> str:
+        """Migrate."""
+        return migration.upgrade(connection)
+
+    def told(self) -> Mapping[str, Any]:
+        """What to do when it fails for good."""
+        return {"kind": "Upgrade", "remedy": "run `flask --app app migrate` and read its error"}
+
+
+def without_words(record: Record) -> Record:
+    """The record without what anybody said, typed or was told; what it is about and when remains."""
+    if isinstance(record, PartRecord):
+        return replace(record, known=_wordless(record.table, record.known))
+    if isinstance(record, CallRecord):
+        return replace(record, known=_wordless(CALLS, record.known))  # type: ignore[arg-type]  # fewer keys of the same
+    return record
+
+
+def _wordless(table: Table, known: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in known.items() if not table.c[name].info.get("words")}
+
+
+def _shown(name: str, value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if name == "number" or name.endswith("_number"):
+        return f"*{value[-SHOWN_DIGITS:]}"
+    return value[: SHOWN_WORDS if name in WORD_COLUMNS else SHOWN_CHARS]
