@@ -71,7 +71,9 @@ def create_app(settings: Settings | None = None) -> Flask:
     settings = settings or Settings()
     phrases = prompt.load_phrases()
     flows = _flows(settings)
-    records = Records(settings.DATABASE_URL)
+    records = Records(
+        settings.DATABASE_URL, retention_days=settings.RETENTION_DAYS, store_words=settings.KAV_STORE_WORDS
+    )
     rest = TwilioRest(settings)
     media = media_desk.MediaDesk(settings, _connector(settings), phrases, flows, records)
 

@@ -48,6 +48,12 @@ class Settings(BaseSettings):
     DATABASE_URL: str = Field(
         default="sqlite:///kav.db", description="SQLAlchemy URL; postgres:// becomes postgresql+psycopg://."
     )
+    RETENTION_DAYS: float = Field(
+        default=90, ge=0, le=36_500, description="Days before a call and all it brought is deleted; 0 keeps it for ever."
+    )
+    KAV_STORE_WORDS: bool = Field(
+        default=True, description="Keep what was said, typed and answered; without it only when, how long, how it ended."
+    )
 
     # Who may ask, and who is answered
     KAV_API_TOKEN: SecretStr = Field(
