@@ -49,10 +49,10 @@ class Settings(BaseSettings):
         default="sqlite:///kav.db", description="SQLAlchemy URL; postgres:// becomes postgresql+psycopg://."
     )
     RETENTION_DAYS: float = Field(
-        default=90, ge=0, le=36_500, description="Days before a call and all it brought is deleted; 0 keeps it for ever."
+        default=90, ge=0, le=36_500, description="Days before a call and all it brought are deleted; 0: never."
     )
     KAV_STORE_WORDS: bool = Field(
-        default=True, description="Keep what was said, typed and answered; without it only when, how long, how it ended."
+        default=True, description="Keep what was said, keyed and answered; if false, only when and how long."
     )
 
     # Who may ask, and who is answered
