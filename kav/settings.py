@@ -8,9 +8,12 @@ Read once at boot by `app.create_app` and handed down; no other module looks at 
 Field names are the names of the environment variables, so that what an operator types is what the code says.
 """
 
+import os
+from collections.abc import Iterable
 from typing import Annotated, Self
 from urllib.parse import urlsplit
 
+from dotenv import dotenv_values
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -62,6 +65,13 @@ class Settings(BaseSettings):
     KAV_DEFAULT_NUMBERS: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="Dialled numbers that the default flow answers, comma separated; * for all."
     )
+    KAV_TOOL_HOSTS: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="The only hosts that tools of flow files may ask, comma separated; none: any public one.",
+    )
+    KAV_TOOLS_URL: str = Field(
+        default="", description="A stand-in on this machine, http://127.0.0.1:PORT, asked instead of every tool's host."
+    )
     KAV_REHEARSAL: bool = Field(default=False, description="A rehearsal on a laptop: loopback, no Twilio, no OpenAI.")
 
     # Limits
@@ -99,7 +109,7 @@ class Settings(BaseSettings):
     LOG_LEVEL: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
     DYNO: str = Field(default="", description="Set by Heroku; tells Kav that its disk does not survive a restart.")
 
-    @field_validator("KAV_DEFAULT_NUMBERS", mode="before")
+    @field_validator("KAV_DEFAULT_NUMBERS", "KAV_TOOL_HOSTS", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -110,6 +120,15 @@ class Settings(BaseSettings):
     @classmethod
     def _strip_slash(cls, value: str) -> str:
         return value.rstrip("/")
+
+    @field_validator("KAV_TOOLS_URL")
+    @classmethod
+    def _stays_on_this_machine(cls, value: str) -> str:
+        """The stand-in is asked without TLS, with the tools' secrets: nobody else may hear them."""
+        parts = urlsplit(value)
+        if value and not (parts.scheme == "http" and parts.hostname in LOOPBACK and parts.port):
+            raise ValueError("it is for a rehearsal: write http://127.0.0.1:PORT, or leave it unset")
+        return value
 
     @field_validator("DATABASE_URL")
     @classmethod
@@ -181,3 +200,9 @@ class Settings(BaseSettings):
                 "set it to e.g. https://your-app.example.com."
             )
         return ""
+
+
+def read_secrets(names: Iterable[str]) -> dict[str, SecretStr]:
+    """Return those of `names` that the environment or ./.env holds: flow files name the secrets of their own tools."""
+    held = {**dotenv_values(".env"), **os.environ}
+    return {name: SecretStr(value.strip()) for name in names if (value := held.get(name)) and value.strip()}

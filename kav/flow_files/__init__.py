@@ -10,7 +10,7 @@
 from kav.flow_files.faults import Fault, FlowFileError
 from kav.flow_files.folder import FOLDER, Checked, Flows, check_folder, load_flows
 from kav.flow_files.reading import read_flow
-from kav.flow_files.tools import secrets_of
+from kav.flow_files.tools import fill_in, secrets_of, usable
 
 __all__ = [
     "FOLDER",
@@ -19,7 +19,9 @@ __all__ = [
     "FlowFileError",
     "Flows",
     "check_folder",
+    "fill_in",
     "load_flows",
     "read_flow",
     "secrets_of",
+    "usable",
 ]

@@ -4,6 +4,8 @@ A file names a secret (`Authorization: Bearer ${CLINIC_TOKEN}`) and never holds 
 """
 
 import re
+from collections.abc import Container, Mapping
+from dataclasses import replace
 from typing import Final, Literal, cast, get_args
 from urllib.parse import urlsplit
 
@@ -11,6 +13,7 @@ from kav.call.flow import Flow, HttpTool
 from kav.call.flow_lock import TOOLS
 from kav.flow_files.json_schema import NO_ARGUMENTS, read_schema
 from kav.flow_files.section import Section
+from kav.settings import Settings
 
 Method = Literal["GET", "POST"]
 
@@ -27,8 +30,22 @@ _SECRET_HEADERS: Final = ("authorization", "cookie", "x-api-key", "api-key", "x-
 
 def secrets_of(flow: Flow) -> tuple[str, ...]:
     """Return the names of the environment variables that a flow's tools need."""
-    values = [text for tool in flow.tools for text in tool.headers.values()]
-    return tuple(sorted({name for text in values for name in _SECRET.findall(text)}))
+    return tuple(sorted({name for tool in flow.tools for name in _secrets_of(tool)}))
+
+
+def _secrets_of(tool: HttpTool) -> list[str]:
+    return [name for text in tool.headers.values() for name in _SECRET.findall(text)]
+
+
+def usable(flow: Flow, held: Container[str]) -> Flow:
+    """Return a flow with only those of its tools whose secrets are held: the model is offered no others."""
+    tools = tuple(tool for tool in flow.tools if all(name in held for name in _secrets_of(tool)))
+    return replace(flow, tools=tools)
+
+
+def fill_in(text: str, secrets: Mapping[str, str]) -> str:
+    """Return a header's value with its secrets in the place of their names."""
+    return _SECRET.sub(lambda found: secrets[found[1]], text)
 
 
 def read_tools(section: Section) -> tuple[HttpTool, ...]:
@@ -112,6 +129,8 @@ def _check_header(group: Section, name: str, text: str) -> None:
         group.fault(name, "this is no name of a header", "use letters, digits and -")
     if not text.isprintable():
         group.fault(name, "the value has more than one line", "write it in one line")
+    if any(name in Settings.model_fields for name in _SECRET.findall(text)):
+        group.fault(name, f"`{text}` would send a setting of Kav's own", "give the tool a secret of its own")
     if "${" in _SECRET.sub("", text):
         group.fault(
             name, f"`{text}` names no secret", "write ${NAME} with the name of an environment variable, A-Z 0-9 _"

@@ -1,0 +1,261 @@
+"""The tools of a business's own, asked over HTTPS: one request each, bounded in time, size and whom it may reach.
+
+A flow file names the address, so the network is guarded against it: the host is looked up once, every address that is
+not public is refused, and the connection goes to exactly the address that was looked at, with the certificate checked
+for the host's name. No redirect is followed, no proxy asked, and one deadline covers all from the wait for a place to
+the last byte.
+
+`call` never raises: whatever happens, the model gets a text. Arguments, answers and secrets are not logged.
+"""
+
+import errno
+import http.client
+import ipaddress
+import json
+import socket
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlencode, urlsplit
+
+import gevent
+from gevent import socket as gevent_socket
+from gevent import ssl
+from gevent.lock import BoundedSemaphore
+from pydantic import SecretStr
+
+from kav.call.flow import HttpTool
+from kav.call.tool_arguments import WrongArguments, read_arguments
+from kav.flow_files import fill_in
+
+HTTPS_PORT: Final = 443
+AT_ONCE: Final = 50
+"""Tools that the whole process asks at the same time; what comes beyond waits within its own deadline."""
+
+READ_BYTES: Final = 32 * 1024
+ANSWER_CHARACTERS: Final = 4000
+"""What the model is given: it has to listen to all of it before it speaks."""
+
+CUT_OFF: Final = " … (the rest was cut off)"
+SHORTEST_SECRET: Final = 4
+"""Characters: shorter ones would blot out words."""
+
+REDACTED: Final = "[secret]"
+NOT_AVAILABLE: Final = "The service is not available; say that you cannot tell."
+NO_ANSWER: Final[Mapping[str, str]] = {
+    "GET": "The service did not answer; say that you cannot tell.",
+    "POST": "The service did not answer; say that you cannot tell whether it was done.",
+}
+
+_TEXTS: Final = ("application/json", "text/plain")
+_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+
+IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+Target = tuple[str, int]
+"""Address and port."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolAnswer:
+    """What the model is told, and, for the log, how it went: an HTTP status or a few words."""
+
+    output: str
+    status: str
+
+
+class _Failed(Exception):
+    """A request came to nothing."""
+
+    def __init__(self, output: str, status: str) -> None:
+        super().__init__(status)
+        self.answer = ToolAnswer(output, status)
+
+
+def is_public(address: IpAddress) -> bool:
+    """Whether an address is one of the public network, and does not wrap one that is not."""
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is not None:
+            return is_public(address.ipv4_mapped)
+        if address.sixtofour is not None or address.teredo is not None or address in _NAT64:
+            return False
+    return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
+
+
+class HttpTools:
+    """Asks the tools of all flows.
+
+    Args:
+        secrets: what the tools' headers name, by name.
+        hosts: the only hosts that may be asked; none: any that is public.
+        stand_in: `http://127.0.0.1:<port>` that is asked instead of every host, in a rehearsal.
+        at_once: how many may be asked at the same time.
+        tls: another trust than the system's.
+        may_reach: which addresses may be connected to.
+    """
+
+    def __init__(
+        self,
+        secrets: Mapping[str, SecretStr],
+        *,
+        hosts: Iterable[str] = (),
+        stand_in: str = "",
+        at_once: int = AT_ONCE,
+        tls: ssl.SSLContext | None = None,
+        may_reach: Callable[[IpAddress], bool] = is_public,
+    ) -> None:
+        self._secrets = {name: secret.get_secret_value() for name, secret in secrets.items()}
+        written = {form for one in self._secrets.values() for form in (one, json.dumps(one, ensure_ascii=False)[1:-1])}
+        self._to_redact = sorted((one for one in written if len(one) >= SHORTEST_SECRET), key=len, reverse=True)
+        self._hosts = frozenset(host.lower() for host in hosts)
+        self._stand_in = urlsplit(stand_in) if stand_in else None
+        self._places = BoundedSemaphore(at_once)
+        self._tls = tls or _system_trust()  # once: building one stalls everybody for 15 ms
+        self._may_reach = may_reach
+
+    def call(self, tool: HttpTool, arguments: str) -> ToolAnswer:
+        """Ask a tool with the model's arguments (JSON text); takes `tool.timeout_s` at the most."""
+        try:
+            given = read_arguments(tool.parameters, arguments)
+        except WrongArguments as error:
+            return ToolAnswer(
+                f"Not asked: {error}. Correct the call, or ask the caller for what is missing.", "not asked"
+            )
+        deadline = gevent.Timeout(tool.timeout_s)
+        try:
+            with deadline, self._places:
+                return self._ask(tool, given)
+        except gevent.Timeout as over:
+            if over is not deadline:
+                raise
+            return ToolAnswer(NO_ANSWER[tool.method], "timeout")
+        except _Failed as failed:
+            return failed.answer
+        except (
+            OSError,
+            http.client.HTTPException,
+            ValueError,
+        ) as error:  # its words may quote a header, secret and all
+            return ToolAnswer(NO_ANSWER[tool.method], type(error).__name__)
+
+    def _ask(self, tool: HttpTool, given: Mapping[str, Any]) -> ToolAnswer:
+        parts = urlsplit(tool.url)
+        host, port = (parts.hostname or "").encode("idna").decode(), parts.port or HTTPS_PORT
+        if self._hosts and host not in self._hosts:
+            raise _Failed(NOT_AVAILABLE, "host not in KAV_TOOL_HOSTS")
+        target, body = _request_of(tool, given)
+        headers = {"User-Agent": "Kav", "Accept": "application/json, text/plain", "Connection": "close"}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        headers |= self._own_headers(tool)
+        with ExitStack() as open_things:
+            connection = http.client.HTTPConnection(host, port)
+            connection.default_port, connection.auto_open = HTTPS_PORT, 0  # it uses the socket it is given, no other
+            open_things.callback(connection.close)
+            connection.sock = self._connect(host, port, open_things)
+            connection.request(tool.method, target, body, headers)
+            with connection.getresponse() as answer:
+                return ToolAnswer(self._told(answer), str(answer.status))
+
+    def _own_headers(self, tool: HttpTool) -> dict[str, str]:
+        try:
+            return {name.title(): fill_in(text, self._secrets) for name, text in tool.headers.items()}
+        except KeyError:
+            raise _Failed(NOT_AVAILABLE, "secret missing") from None
+
+    # Whom to reach
+
+    def _connect(self, host: str, port: int, open_things: ExitStack) -> socket.socket:
+        if self._stand_in is not None:
+            there = (self._stand_in.hostname or "", self._stand_in.port or 80)
+            return open_things.enter_context(gevent_socket.create_connection(there))
+        sock = open_things.enter_context(_connect_first(self._addresses(host, port)))
+        try:
+            return open_things.enter_context(self._tls.wrap_socket(sock, server_hostname=host))
+        except ssl.SSLCertVerificationError:
+            raise _Failed(NOT_AVAILABLE, "certificate refused") from None
+
+    def _addresses(self, host: str, port: int) -> list[Target]:
+        """Look the host up, once; return what may be connected to."""
+        found = gevent_socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        targets = dict.fromkeys((str(address[0]), int(address[1])) for *_, address in found)
+        allowed = [target for target in targets if self._may_reach(ipaddress.ip_address(target[0].partition("%")[0]))]
+        if not allowed:
+            raise _Failed(NOT_AVAILABLE, "refused: not a public address")
+        return allowed
+
+    # What came back
+
+    def _told(self, answer: http.client.HTTPResponse) -> str:
+        """Return what the model is told of an answer, secrets blotted out."""
+        if not 200 <= answer.status < 300:  # redirects too: where they lead to, nobody has looked
+            raise _Failed(
+                f"The service answered with error {answer.status}; say that it did not work.", str(answer.status)
+            )
+        kind = answer.headers.get_content_type()
+        if answer.headers.get("Content-Encoding", "identity") != "identity":
+            raise _Failed(NOT_AVAILABLE, "answered compressed")
+        if answer.status != http.HTTPStatus.NO_CONTENT and not (kind in _TEXTS or kind.endswith("+json")):
+            raise _Failed(NOT_AVAILABLE, f"answered {kind[:64]}")
+        body = answer.read(READ_BYTES + 1)
+        if len(body) <= READ_BYTES and answer.length:
+            raise ConnectionError("the answer was cut short")
+        text = self._redact(_text(body[:READ_BYTES], is_json=kind != "text/plain"))
+        cut = len(body) > READ_BYTES or len(text) > ANSWER_CHARACTERS
+        return text[:ANSWER_CHARACTERS] + CUT_OFF if cut else text or "done"
+
+    def _redact(self, text: str) -> str:
+        for secret in self._to_redact:
+            text = text.replace(secret, REDACTED)
+        return text
+
+
+def _system_trust() -> ssl.SSLContext:
+    """Return a context that checks certificates and names, cooperative also where nothing is patched."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_default_certs()
+    return context
+
+
+def _connect_first(targets: list[Target]) -> socket.socket:
+    """Connect to the first address that answers: a host may have one in a network that is not there."""
+    failed: OSError = OSError(errno.EHOSTUNREACH, "no address")
+    for target in targets:
+        try:
+            return gevent_socket.create_connection(target)
+        except OSError as error:
+            failed = error
+    raise failed
+
+
+def _request_of(tool: HttpTool, given: Mapping[str, Any]) -> tuple[str, bytes | None]:
+    """Return path and query, and the body: GET carries its arguments in the query, POST as JSON."""
+    parts = urlsplit(tool.url)
+    path = parts.path or "/"
+    if tool.method == "POST":
+        target, body = f"{path}?{parts.query}" if parts.query else path, json.dumps(given, ensure_ascii=False).encode()
+        return target, body
+    pairs = [(name, _plain(item)) for name, value in given.items() for item in _items(value)]
+    query = "&".join(part for part in (parts.query, urlencode(pairs)) if part)
+    return f"{path}?{query}" if query else path, None
+
+
+def _items(value: object) -> list[object]:
+    if isinstance(value, list):
+        return value
+    return [] if value is None else [value]
+
+
+def _plain(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _text(body: bytes, *, is_json: bool) -> str:
+    """Return an answer as text; JSON without escapes and spaces, so that nothing hides in it and it is short."""
+    text = body.decode(errors="replace").strip()
+    if not is_json:
+        return text
+    try:
+        return json.dumps(json.loads(text), ensure_ascii=False, separators=(",", ":"))
+    except (ValueError, RecursionError):  # cut off, or no JSON at all: the model reads what there is
+        return text
