@@ -82,6 +82,8 @@ class Janitor:
 
     def look(self) -> int:
         """Delete all that is old enough, batch by batch; returns how many calls. Raises what the database says."""
+        if self._days <= 0:
+            return 0
         moment, deleted = self._clock() - timedelta(days=self._days), 0
         while batch := self._writer.run(lambda connection: delete_before(connection, moment)):
             deleted += batch

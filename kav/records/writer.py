@@ -78,6 +78,10 @@ class Records:
         """Queue any operation on the database; never blocks."""
         return self._backlog.submit(operation)
 
+    def forget_old_calls(self) -> int:
+        """Delete, now, what is older than the retention says; returns how many calls. Raises what the database says."""
+        return self._janitor.look()
+
     def save(self, record: Record) -> SaveResult:
         """Queue any record; never blocks. The one place where words are left out that are not to be stored."""
         return self.submit(Save(record if self._store_words else without_words(record)))

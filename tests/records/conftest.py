@@ -68,13 +68,25 @@ def database_url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    """The writer's own kind of engine, on a migrated database."""
-    engine = build_engine(parse_url(database_url), "write")
-    with engine.begin() as connection:
-        migration.upgrade(connection)
-    yield engine
-    engine.dispose()
+def engine_of() -> Iterator[Callable[[str], Engine]]:
+    """Makes the writer's own kind of engine, on a migrated database."""
+    made: list[Engine] = []
+
+    def make(database_url: str) -> Engine:
+        engine = build_engine(parse_url(database_url), "write")
+        made.append(engine)
+        with engine.begin() as connection:
+            migration.upgrade(connection)
+        return engine
+
+    yield make
+    for engine in made:
+        engine.dispose()
+
+
+@pytest.fixture
+def engine(database_url: str, engine_of: Callable[[str], Engine]) -> Engine:
+    return engine_of(database_url)
 
 
 @pytest.fixture
