@@ -1,4 +1,4 @@
-"""The command line: `flask --app app connect-number`, `doctor`, `check-flows` and `migrate`.
+"""The command line: `flask --app app connect-number`, `doctor`, `check-flows`, `migrate` and `erase`.
 
 The settings are those of the app: `app.config["KAV_SETTINGS"]`.
 """
@@ -10,11 +10,12 @@ from pathlib import Path
 import click
 from flask import Flask, current_app
 from flask.cli import with_appcontext
+from sqlalchemy.exc import DBAPIError
 
 from kav.doctor import FALLBACK_PATH, STATUS_PATH, VOICE_PATH, base_url_fault, examine
 from kav.flow_files import FOLDER, Checked, FlowFileError, check_folder, load_flows, secrets_of
-from kav.records import migration
-from kav.records.database import build_engine, parse_url
+from kav.records import migration, retention
+from kav.records.database import build_engine, parse_url, summary
 from kav.records.errors import RecordsError
 from kav.settings import Settings
 from kav.wire.twilio_rest import TwilioRest, TwilioRestError
@@ -25,7 +26,7 @@ WRITTEN = re.compile(r"[\s().-]")  # how people group the digits of a number
 
 def init_app(app: Flask) -> None:
     """Add the commands to an app."""
-    for command in (connect_number, doctor, check_flows, migrate):
+    for command in (connect_number, doctor, check_flows, migrate, erase):
         app.cli.add_command(command)
 
 
@@ -96,6 +97,37 @@ def migrate(revision: str) -> None:
             migration.create_revision(connection, revision)
         click.echo(notice or f"The database is at revision {migration.revision_of(connection)}.")
     engine.dispose()
+
+
+@click.command("erase")
+@click.argument("number")
+@with_appcontext
+def erase(number: str) -> None:
+    """Erase from the records all that belongs to the person with telephone NUMBER (+972...)."""
+    wanted = number if ":" in number else _e164(number)
+    if wanted in _own_numbers():
+        raise click.ClickException(
+            f"{wanted} is a number of your own: its calls are other people's; give one of theirs."
+        )
+    try:
+        engine = build_engine(parse_url(_settings().DATABASE_URL), "write")
+        with engine.begin() as connection:
+            migration.upgrade(connection)
+        erased = retention.erase_everywhere(engine, wanted)
+    except (RecordsError, DBAPIError) as error:
+        raise click.ClickException(f"not all is erased; run it again. {summary(error)}") from error
+    engine.dispose()
+    click.echo(f"{wanted}: {erased.calls} calls erased, with {erased.parts} turns, answers, breaches and tool calls.")
+    click.echo("An entry of the do-not-call list stays. Twilio and OpenAI keep records of their own.")
+
+
+def _own_numbers() -> set[str]:
+    """The numbers that Kav answers or calls from, as far as its flow files can be read."""
+    own = set(_settings().KAV_DEFAULT_NUMBERS)
+    try:
+        return own.union(*(flow.numbers for flow in load_flows().flows))
+    except FlowFileError:
+        return own
 
 
 def notes(settings: Settings, number: str, base: str) -> list[str]:

@@ -145,6 +145,14 @@ def _sqlite_engine(url: URL, access: Access) -> Engine:
     return engine
 
 
+def settle(engine: Engine) -> None:
+    """Empty SQLite's write-ahead log, which still holds what was deleted; others that read or write may hinder it."""
+    if engine.dialect.name == "sqlite":
+        connection = engine.raw_connection()
+        connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.close()
+
+
 def _use_wal(connection: SqliteConnection) -> None:
     """Let readers read while a writer writes; the file remembers it. SQLite's own busy timeout does not cover this."""
     deadline = time.monotonic() + BUSY_S

@@ -76,6 +76,7 @@ class Call(Base):
     language: Mapped[str | None] = mapped_column(String(LANGUAGE_CHARS))
     flow_done: Mapped[bool | None]
     summary: Mapped[str | None] = mapped_column(String(TEXT_CHARS), info=WORDS | UNTIL_ERASED)
+    extracted: Mapped[str | None] = mapped_column(String(TEXT_CHARS), info=WORDS | UNTIL_ERASED)
     answered_steps: Mapped[int | None]
     barge_ins: Mapped[int | None]
     cost_micro_usd: Mapped[int | None]
@@ -185,6 +186,18 @@ class Usage(Base):
     cost_micro_usd: Mapped[int | None] = mapped_column(info=GREATEST)
 
 
+class Recording(Base):
+    """A recording that Twilio made of the call; the sound itself stays with Twilio."""
+
+    __tablename__ = "recordings"
+
+    call_sid: Mapped[str] = mapped_column(ForeignKey("calls.call_sid"), primary_key=True)
+    recording_sid: Mapped[str] = mapped_column(String(SID_CHARS), primary_key=True)
+    status: Mapped[str | None] = mapped_column(String(WORD_CHARS))
+    channels: Mapped[int | None]
+    duration_s: Mapped[int | None] = mapped_column(info=GREATEST)
+
+
 class DoNotCall(Base):
     """A telephone number that asked not to be called; it outlives the call in which it asked."""
 
@@ -209,7 +222,14 @@ ANSWERS = table_of(Answer)
 BREACHES = table_of(Breach)
 TOOL_CALLS = table_of(ToolCall)
 USAGE = table_of(Usage)
+RECORDINGS = table_of(Recording)
 DO_NOT_CALL = table_of(DoNotCall)
 
-PERSONAL = (TURNS, ANSWERS, BREACHES, TOOL_CALLS)  # what is taken away when a call is erased; see docs/records.md
+PERSONAL = (
+    TURNS,
+    ANSWERS,
+    BREACHES,
+    TOOL_CALLS,
+    RECORDINGS,
+)  # what is taken away when a call is erased; see docs/records.md
 PARTS = (*PERSONAL, USAGE)

@@ -17,7 +17,7 @@ from kav.records.errors import InvalidRecordError
 from kav.records.models import ANSWERS, CALLS, PARTS, PERSONAL, STREAMS, USAGE
 from kav.records.upserts import merge, said, sid, unless_there
 
-Part = Literal["turns", "answers", "breaches", "tool_calls", "usage"]
+Part = Literal["turns", "answers", "breaches", "tool_calls", "usage", "recordings"]
 TABLES: Mapping[str, Table] = {table.name: table for table in PARTS}
 
 
@@ -60,6 +60,14 @@ class ToolCallFields(TypedDict, total=False):
     at_ms: int | None
     duration_ms: float | None
     ok: bool | None
+
+
+class RecordingFields(TypedDict, total=False):
+    """What may be known of a recording; see the columns of `models.Recording`."""
+
+    status: str | None
+    channels: int | None
+    duration_s: int | None
 
 
 class UsageFields(TypedDict, total=False):

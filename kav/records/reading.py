@@ -18,6 +18,7 @@ from kav.records.models import (
     ANSWERS,
     BREACHES,
     CALLS,
+    RECORDINGS,
     SID_CHARS,
     STREAMS,
     TOOL_CALLS,
@@ -36,6 +37,7 @@ _ORDER: dict[Table, tuple[ColumnElement[Any], ...]] = {
     BREACHES: (BREACHES.c.number,),
     TOOL_CALLS: (TOOL_CALLS.c.at_ms, TOOL_CALLS.c.call_id),
     USAGE: (USAGE.c.model,),
+    RECORDINGS: (RECORDINGS.c.recording_sid,),
 }
 
 
@@ -54,7 +56,7 @@ class CallFilter(TypedDict, total=False):
 
 
 def get_call(connection: Connection, call_sid: str) -> Row | None:
-    """One call with its `streams`, `turns`, `answers`, `breaches`, `tool_calls` and `usage`; or None."""
+    """One call with its `streams`, `turns`, `answers`, `breaches`, `tool_calls`, `usage` and `recordings`; or None."""
     key = cleaning.key(call_sid, SID_CHARS)
     call = connection.execute(select(CALLS).where(CALLS.c.call_sid == key)).mappings().one_or_none()
     if call is None:

@@ -8,12 +8,12 @@ import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import gevent
-from sqlalchemy import Connection, case, delete, or_, select, update
+from sqlalchemy import Connection, Engine, case, delete, or_, select, update
 
-from kav.records.database import DatabaseThread, summary
+from kav.records.database import DatabaseThread, settle, summary
 from kav.records.models import CALLS, DO_NOT_CALL, PARTS, PERSONAL, STREAMS
 
 FIRST_LOOK_S = 60.0  # after the boot, which has better things to do; a dyno may restart daily, so not a day later
@@ -57,10 +57,25 @@ def erase(connection: Connection, number: str, at: datetime, limit: int = BATCH)
         name: case((CALLS.c[name] == number, None), else_=CALLS.c[name]) for name in ("from_number", "to_number")
     }
     blank = update(CALLS).where(CALLS.c.call_sid.in_(sids))
-    connection.execute(blank.values(**without, summary=None, erased_at=at, updated_at=at))
+    connection.execute(blank.values(**without, summary=None, extracted=None, erased_at=at, updated_at=at))
     parts = sum(connection.execute(delete(table).where(table.c.call_sid.in_(sids))).rowcount for table in PERSONAL)
     connection.execute(update(DO_NOT_CALL).where(DO_NOT_CALL.c.number == number).values(call_sid=None))
     return Erased(len(sids), parts)
+
+
+def erase_everywhere(engine: Engine, number: str) -> Erased:
+    """Erase all of one number's calls, batch by batch, on any thread that may wait; returns what that took away.
+
+    Raises what the database says; what was erased until then stays erased, and it can be run again.
+    """
+    erased = Erased()
+    while True:
+        with engine.begin() as connection:
+            batch = erase(connection, number, datetime.now(UTC))
+        if not batch.calls:
+            settle(engine)
+            return erased
+        erased += batch
 
 
 class Janitor:

@@ -23,7 +23,7 @@ from kav.records.database import DatabaseThread, parse_url
 from kav.records.do_not_call import CallAgain, DoNotCall, is_do_not_call
 from kav.records.errors import ReadTimeoutError
 from kav.records.operations import Save, Upgrade, without_words
-from kav.records.parts import BreachFields, Part, PartRecord, ToolCallFields, TurnFields, UsageFields
+from kav.records.parts import BreachFields, Part, PartRecord, RecordingFields, ToolCallFields, TurnFields, UsageFields
 from kav.records.reading import CallFilter, Row
 from kav.records.repository import CallFields, CallRecord, Record, StreamFields, StreamRecord
 
@@ -131,6 +131,10 @@ class Records:
         """Store a call's totals for one model, as they are now; the greatest are kept."""
         return self._save_part("usage", call_sid, model, known)
 
+    def save_recording(self, call_sid: str, recording_sid: str, **known: Unpack[RecordingFields]) -> SaveResult:
+        """Store that Twilio has recorded the call; `duration_s` in seconds, None while it is not known."""
+        return self._save_part("recordings", call_sid, recording_sid, known)
+
     def _save_part(self, part: Part, call_sid: str, key: str | int, known: Mapping[str, Any]) -> SaveResult:
         return self.save(PartRecord(part, call_sid, key, known, self._clock()))
 
@@ -147,7 +151,7 @@ class Records:
         return self.read(lambda connection: is_do_not_call(connection, number))
 
     def get_call(self, call_sid: str) -> Row | None:
-        """One call with its `streams`, `turns`, `answers`, `breaches`, `tool_calls` and `usage`, or None.
+        """One call with its `streams`, `turns`, `answers`, `breaches`, `tool_calls`, `usage` and `recordings`, or None.
 
         Raises what the database says.
         """

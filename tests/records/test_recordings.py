@@ -1,0 +1,38 @@
+"""Guards the record of Twilio's recordings: listed with their call, told twice without harm, gone with the person."""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import Connection
+
+from kav.records import reading, repository, retention
+from kav.records.parts import PartRecord
+from kav.records.repository import CallRecord
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+THEIRS = "+972501234567"
+
+
+def recorded(number: int, **known: object) -> PartRecord:
+    return PartRecord("recordings", "CA1", f"RE{number}", {"status": "completed", **known}, NOW)
+
+
+def test_a_recording_is_listed_with_its_call_however_often_it_is_told(connection: Connection) -> None:
+    for duration_s in (31, None, 31):
+        repository.save(connection, recorded(1, channels=2, duration_s=duration_s))
+    call = reading.get_call(connection, "CA1")
+    assert call is not None
+    assert call["recordings"] == [
+        {"call_sid": "CA1", "recording_sid": "RE1", "status": "completed", "channels": 2, "duration_s": 31}
+    ]
+
+
+def test_what_was_recorded_and_taken_from_the_talk_goes_with_the_person(connection: Connection) -> None:
+    known: repository.CallFields = {"from_number": THEIRS, "summary": "דנה ביקשה תור", "extracted": '{"name": "דנה"}'}
+    repository.save(connection, CallRecord("CA1", known, NOW))
+    repository.save(connection, recorded(1))
+    retention.erase(connection, THEIRS, NOW)
+    repository.save(connection, recorded(2))
+    repository.save(connection, CallRecord("CA1", {"extracted": '{"name": "דנה"}'}, NOW))
+    call = reading.get_call(connection, "CA1")
+    assert call is not None
+    assert (call["summary"], call["extracted"], call["recordings"]) == (None, None, [])
