@@ -249,6 +249,8 @@ class FlowLock:
         step = self.flow.step(str(arguments.get("step", "")))
         if step is None or step.id not in self.answers:
             return Ruling(self._reask("only a step that was answered can be corrected"), breach="corrected no answer")
+        if step.id == self._active:  # it was given up, and the caller did not leave after all
+            return self._answer(arguments)
         checked = check(step, arguments.get("value"), self.caller_number)
         if not isinstance(checked, Accepted):
             return Ruling(self._reask(checked.why), breach=f"invalid value for {step.id}")
