@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import click
 import gevent
@@ -35,9 +35,10 @@ import realtime_prompt_builder as prompt
 import routes_twilio
 import stream_registry
 from kav import commands, log
-from kav.flow_files import FlowFileError, Flows, load_flows
+from kav.flow_files import FlowFileError, Flows, load_flows, secrets_of, usable
 from kav.records import Records, durability_warning
-from kav.settings import Settings
+from kav.settings import Settings, read_secrets
+from kav.wire.http_tools import HttpTools
 from kav.wire.model_leg import ModelLeg
 from kav.wire.realtime import Connector
 from kav.wire.twilio_rest import TwilioRest
@@ -70,12 +71,12 @@ def create_app(settings: Settings | None = None) -> Flask:
     """
     settings = settings or Settings()
     phrases = prompt.load_phrases()
-    flows = _flows(settings)
+    flows, tools = _with_tools(_flows(settings), settings)
     records = Records(
         settings.DATABASE_URL, retention_days=settings.RETENTION_DAYS, store_words=settings.KAV_STORE_WORDS
     )
     rest = TwilioRest(settings)
-    media = media_desk.MediaDesk(settings, _connector(settings), phrases, flows, records)
+    media = media_desk.MediaDesk(settings, _connector(settings), phrases, flows, records, tools)
 
     app = Flask(__name__, static_folder=None)
     app.config.update(MAX_CONTENT_LENGTH=routes_twilio.MAX_FORM_BYTES, KAV_SETTINGS=settings)
@@ -102,6 +103,19 @@ def _flows(settings: Settings) -> Flows:
         if click.get_current_context(silent=True) is None:
             raise
         return Flows(())
+
+
+def _with_tools(flows: Flows, settings: Settings) -> tuple[Flows, HttpTools]:
+    """Return the flows with the tools that can be asked, and who asks them; one without its secret is left out."""
+    secrets = read_secrets(name for flow in flows.flows for name in secrets_of(flow))
+    for flow in flows.flows:
+        missing = [name for name in secrets_of(flow) if name not in secrets]
+        if missing and click.get_current_context(silent=True) is None:
+            logger.warning(
+                "%s: tools are left out, for %s is not set: put it into the environment", flow.id, ", ".join(missing)
+            )
+    offered = replace(flows, flows=tuple(usable(flow, secrets) for flow in flows.flows))
+    return offered, HttpTools(secrets, hosts=settings.KAV_TOOL_HOSTS, stand_in=settings.KAV_TOOLS_URL)
 
 
 def _connector(settings: Settings) -> Connector:

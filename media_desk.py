@@ -17,6 +17,7 @@ from kav.flow_files import Flows
 from kav.records import Records
 from kav.settings import Settings
 from kav.wire import realtime, twilio_media
+from kav.wire.http_tools import HttpTools
 from kav.wire.model_leg import ModelLeg
 from kav.wire.websocket import POLICY_VIOLATION, WebSocket
 from media_ws_ai import Outcome, Stream
@@ -38,8 +39,15 @@ class MediaDesk:
     """The media sockets of one process."""
 
     def __init__(
-        self, settings: Settings, connector: realtime.Connector, phrases: prompt.Phrases, flows: Flows, records: Records
+        self,
+        settings: Settings,
+        connector: realtime.Connector,
+        phrases: prompt.Phrases,
+        flows: Flows,
+        records: Records,
+        tools: HttpTools,
     ) -> None:
+        self._tools = tools
         self._phrases = phrases
         self._flows = flows
         self.live: set[Stream] = set()
@@ -90,7 +98,8 @@ class MediaDesk:
             )
             entry["streamed_at"] = entry["streamed_at"] or time.monotonic()
             rules = self._rules(entry)
-            stream = Stream(ws, start.stream_sid, entry, self._claim_leg(entry), rules, flow, self._phrases)
+            leg = self._claim_leg(entry)
+            stream = Stream(ws, start.stream_sid, entry, leg, rules, flow, self._phrases, self._tools)
             entry["stream"], entry["wake"] = stream, stream.stop
             self.live.add(stream)
             try:

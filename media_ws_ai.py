@@ -14,6 +14,8 @@ from typing import Any, Final, cast
 from zoneinfo import ZoneInfo
 
 import gevent
+from gevent.lock import BoundedSemaphore
+from gevent.pool import Group
 
 import realtime_prompt_builder as prompt
 import stream_registry
@@ -22,12 +24,18 @@ from kav.call.flow import Flow
 from kav.call.session import CallRules, CallSession
 from kav.settings import Settings
 from kav.wire import realtime, twilio_media
+from kav.wire.http_tools import NOT_AVAILABLE, HttpTools, ToolAnswer
 from kav.wire.model_leg import ModelLeg
 from kav.wire.websocket import GOING_AWAY, NORMAL, Closed, WebSocket
 from stream_registry import Entry
 
 DEFAULT_TIMEZONE: Final = "Asia/Jerusalem"
 """Of a business that names no opening hours."""
+
+TOOLS_AT_ONCE: Final = 2
+"""Of one call; what it asks besides waits, within the tool's own time."""
+
+MAX_TOOL_NAME: Final = 64
 
 FIN_WAIT_S: Final = 1.0
 """Upper bound of waiting for both FINs before the record is written; they take some milliseconds."""
@@ -67,6 +75,7 @@ class Stream:
         rules: CallRules,
         flow: Flow,
         phrases: prompt.Phrases,
+        tools: HttpTools,
     ) -> None:
         self.call_sid = entry["call_sid"]
         self.stream_sid = stream_sid
@@ -81,7 +90,9 @@ class Stream:
         self._last_sequence = 0
         self._stopped_at: float | None = None
         self._end_reason: actions.EndReason | None = None
-        self._tools: list[gevent.Greenlet[..., None]] = []
+        self._tools = tools
+        self._tool_places = BoundedSemaphore(TOOLS_AT_ONCE)
+        self._at_work = Group()
         self._take_by_type: dict[type, Callable[[Any], None]] = {
             twilio_media.Media: self._take_media,
             twilio_media.Mark: self._take_mark,
@@ -206,18 +217,22 @@ class Stream:
         order = prompt.order(flow, self._phrases, action, time_at(flow))
         if order:
             self._leg.send(realtime.system_item(_order_item(action.key), order))
-        self._leg.send(realtime.response_create(action.key, action.kind))
+        self._leg.send(realtime.response_create(action.key, action.kind, action.tools, prompt.own_tools(self._flow)))
 
     def _run_tool(self, action: actions.RunTool) -> None:
-        def work() -> None:
-            try:
-                output = run_tool(action.name, self._flow)
-            except Exception:  # this greenlet's root: a tool without an output would keep the bot silent for ever
-                log.exception("tool %s failed", action.name, extra={"call_sid": self.call_sid})
-                output = "The tool failed; say that you cannot tell."
-            self._decide(events.ToolFinished(time.monotonic(), action.call_id, output))
+        self._at_work.start(gevent.Greenlet(self._work, action))
 
-        self._tools.append(gevent.spawn(work))
+    def _work(self, action: actions.RunTool) -> None:
+        """Run one tool beside the media path; whatever happens, the session hears of its end."""
+        began, name = time.monotonic(), action.name[:MAX_TOOL_NAME]
+        try:
+            answer = run_tool(action, self._flow, self._tools, self._tool_places)
+        except Exception:  # this greenlet's root: a tool without an output would keep the bot silent
+            log.exception("tool %s failed", name, extra={"call_sid": self.call_sid})
+            answer = ToolAnswer(NOT_AVAILABLE, "failed")
+        ended = time.monotonic()
+        log.info("tool %s: %s in %d ms", name, answer.status, (ended - began) * 1000, extra={"call_sid": self.call_sid})
+        self._decide(events.ToolFinished(ended, action.call_id, answer.output))
 
     def _end_call(self, action: actions.EndCall) -> None:
         after: stream_registry.AfterStream = "transfer" if action.reason == "transferred" else "hang_up"
@@ -269,7 +284,7 @@ class Stream:
     def _finish(self) -> Outcome:
         """Once per stream, on every way out: both sockets closed, tools gone."""
         self.stop()
-        gevent.killall(self._tools, block=False)
+        self._at_work.kill(block=False)
         model_fin_at = self._leg.wait_fin(FIN_WAIT_S)
         self._ws.wait_fin(FIN_WAIT_S)
         stopped_at = cast("float", self._stopped_at)
@@ -281,11 +296,14 @@ def _order_item(key: str) -> str:
     return f"item_{key}"
 
 
-def run_tool(name: str, flow: Flow) -> str:
-    """Return the output of a tool of Kav's own."""
-    if name == "current_time":
-        return time_at(flow)
-    return f"There is no tool {name!r}."
+def run_tool(call: actions.RunTool, flow: Flow, tools: HttpTools, places: BoundedSemaphore) -> ToolAnswer:
+    """Run a tool of Kav's own, or ask one of the business's, within the call's own `places`."""
+    if call.name == "current_time":
+        return ToolAnswer(time_at(flow), "ok")
+    tool = next((tool for tool in flow.tools if tool.name == call.name), None)
+    if tool is None:
+        return ToolAnswer(f"There is no tool {call.name[:MAX_TOOL_NAME]!r}.", "unknown")
+    return tools.call(tool, call.arguments, places)
 
 
 def time_at(flow: Flow) -> str:

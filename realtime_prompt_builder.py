@@ -50,8 +50,9 @@ gender (שלוש דלתות, שלושה חודשים, השעה שלוש וחצי
 
 SUPREME_RULE: Final = """
 # The supreme rule
-Before every reply ask yourself: did the caller ask a question? If so, answer it first, briefly, from the facts below.
-If you do not know, say so. Never say that something was done, ordered or booked unless you were told that it was.
+Before every reply ask yourself: did the caller ask a question? If so, answer it first, briefly, from the facts below
+or from what a tool returned. If you do not know, say so. Never say that something was done, ordered or booked unless
+you were told that it was.
 """
 
 FLOW_RULE: Final = """
@@ -126,6 +127,12 @@ SPEAK_WORDS: Final[Mapping[Say, str]] = {
     "talk": "Answer the caller briefly, and ask whether there is anything else.",
     "keyed": "The caller has pressed the keys {value}. Answer that briefly.",
 }
+
+TOOL_WORDS: Final = (
+    " If one of your tools can tell, say in at most three words that you are looking, and call it; then answer from"
+    " what it returns, and from nothing else."
+)
+"""What a reply is told that may call the business's own tools."""
 
 LANGUAGE_ARGUMENT: Final = {
     "type": "string",
@@ -239,6 +246,14 @@ def _tool(name: str, description: str, properties: dict[str, Any]) -> dict[str, 
     return {"type": "function", "name": name, "description": description, "parameters": parameters}
 
 
+def own_tools(flow: Flow) -> list[dict[str, Any]]:
+    """Return the business's own tools (Realtime API, function tools)."""
+    return [
+        {"type": "function", "name": tool.name, "description": tool.description, "parameters": dict(tool.parameters)}
+        for tool in flow.tools
+    ]
+
+
 def judge(flow: Flow, directive: Directive) -> str:
     """Return the system message under which the caller's last turn is judged: the open question and its kind."""
     step = flow.step(directive.step)
@@ -277,7 +292,8 @@ def order(flow: Flow, phrases: Phrases, request: RequestResponse, now: str) -> s
         return judge(flow, request.directive)
     resume = phrases.texts.get(language, {}).get("resume")
     words = f"exactly “{resume}”" if resume else f"this, translated: “{phrases.text('resume', flow.language)}”"
-    return speak(flow, request.directive, language, words, now)
+    told = speak(flow, request.directive, language, words, now)
+    return told + TOOL_WORDS if request.tools == "may_call" else told
 
 
 def own_text(flow: Flow, phrases: Phrases, phrase: str) -> str:
@@ -315,7 +331,7 @@ def build_session(settings: Settings, flow: Flow) -> dict[str, Any]:
             },
             "output": {"format": pcmu, "voice": flow.voice or settings.OPENAI_VOICE, "speed": 1.0},
         },
-        "tools": judge_tools() if flow.steps else list(TOOLS),
+        "tools": judge_tools() if flow.steps else [*TOOLS, *own_tools(flow)],
         "tool_choice": "auto",
         "max_output_tokens": 1024,
         "truncation": {"type": "retention_ratio", "retention_ratio": 0.8},
@@ -323,12 +339,12 @@ def build_session(settings: Settings, flow: Flow) -> dict[str, Any]:
     }
     if settings.OPENAI_REALTIME_MODEL.startswith("gpt-realtime-2"):
         session["reasoning"] = {"effort": "low"}  # other models refuse the whole update for it
-    _check_length(flow, session)
+    _check_length(flow, session["instructions"], [*session["tools"], *own_tools(flow)])
     return session
 
 
-def _check_length(flow: Flow, session: dict[str, Any]) -> None:
-    tokens = (len(session["instructions"]) + len(str(session["tools"])) / 2) / CHARACTERS_A_TOKEN
+def _check_length(flow: Flow, instructions: str, tools: list[dict[str, Any]]) -> None:
+    tokens = (len(instructions) + len(str(tools)) / 2) / CHARACTERS_A_TOKEN
     if tokens > MAX_PROMPT_TOKENS:
         raise PromptTooLong(
             f"The flow {flow.id} takes about {tokens:.0f} tokens of {MAX_PROMPT_TOKENS}: shorten its facts."

@@ -14,7 +14,7 @@ import ipaddress
 import json
 import socket
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
@@ -113,8 +113,11 @@ class HttpTools:
         self._tls = tls or _system_trust()  # once: building one stalls everybody for 15 ms
         self._may_reach = may_reach
 
-    def call(self, tool: HttpTool, arguments: str) -> ToolAnswer:
-        """Ask a tool with the model's arguments (JSON text); takes `tool.timeout_s` at the most."""
+    def call(self, tool: HttpTool, arguments: str, places: BoundedSemaphore | None = None) -> ToolAnswer:
+        """Ask a tool with the model's arguments (JSON text); takes `tool.timeout_s` at the most.
+
+        `places` are the caller's own, waited for before those of the process.
+        """
         try:
             given = read_arguments(tool.parameters, arguments)
         except WrongArguments as error:
@@ -123,7 +126,7 @@ class HttpTools:
             )
         deadline = gevent.Timeout(tool.timeout_s)
         try:
-            with deadline, self._places:
+            with deadline, places or nullcontext(), self._places:
                 return self._ask(tool, given)
         except gevent.Timeout as over:
             if over is not deadline:

@@ -9,7 +9,7 @@ import hashlib
 import hmac
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar, cast, get_args
 
 import msgspec
@@ -18,7 +18,7 @@ from msgspec import Raw, Struct
 from websockets.protocol import Side
 
 from kav.call import events
-from kav.call.actions import ReplyKind
+from kav.call.actions import OwnTools, ReplyKind
 from kav.wire.twilio_media import audio_bytes, base64_text
 from kav.wire.websocket import WebSocket
 
@@ -98,6 +98,13 @@ def system_item(item_id: str, text: str) -> bytes:
     return msgspec.json.encode({"type": "conversation.item.create", "event_id": item_id, "item": item})
 
 
+def user_item(item_id: str, text: str) -> bytes:
+    """Encode `conversation.item.create` of a user message: what the caller has typed instead of saying it."""
+    content = [{"type": "input_text", "text": text}]
+    item = {"id": item_id, "type": "message", "role": "user", "content": content}
+    return msgspec.json.encode({"type": "conversation.item.create", "event_id": item_id, "item": item})
+
+
 _RESPONSES: Final[dict[ReplyKind, dict[str, Any]]] = {
     "answer": {},
     "phrase": {"tool_choice": "none"},
@@ -106,9 +113,19 @@ _RESPONSES: Final[dict[ReplyKind, dict[str, Any]]] = {
 }
 
 
-def response_create(key: str, kind: ReplyKind) -> bytes:
-    """Encode `response.create`; `key` comes back in the response's metadata, and as event_id in an error."""
-    response = {"metadata": {"kav": key}, **_RESPONSES[kind]}
+def response_create(
+    key: str, kind: ReplyKind, allowed: OwnTools = "as_kind", own_tools: Sequence[dict[str, Any]] = ()
+) -> bytes:
+    """Encode `response.create`; `key` comes back in the response's metadata, and as event_id in an error.
+
+    `own_tools` are the schemas of the business's own tools; they stand in the place of the session's where `allowed`.
+    """
+    tools: dict[OwnTools, dict[str, Any]] = {
+        "as_kind": {},
+        "may_call": {"tools": list(own_tools), "tool_choice": "auto"},
+        "no_more": {"tool_choice": "none"},
+    }
+    response = {"metadata": {"kav": key}, **_RESPONSES[kind], **tools[allowed]}
     return msgspec.json.encode({"type": "response.create", "event_id": key, "response": response})
 
 
