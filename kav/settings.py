@@ -17,6 +17,8 @@ from dotenv import dotenv_values
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from kav.dialling import is_region
+
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -60,7 +62,7 @@ class Settings(BaseSettings):
 
     # Who may ask, and who is answered
     KAV_API_TOKEN: SecretStr = Field(
-        default=SecretStr(""), description="Bearer token that shows the figures of /healthz."
+        default=SecretStr(""), description="Bearer token that places calls (POST /calls) and shows /healthz's figures."
     )
     KAV_DEFAULT_NUMBERS: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="Dialled numbers that the default flow answers, comma separated; * for all."
@@ -72,10 +74,14 @@ class Settings(BaseSettings):
     KAV_TOOLS_URL: str = Field(
         default="", description="A stand-in on this machine, http://127.0.0.1:PORT, asked instead of every tool's host."
     )
+    PHONE_REGION: str = Field(
+        default="IL", description="Country (ISO 3166) of numbers to call that are written without one."
+    )
     KAV_REHEARSAL: bool = Field(default=False, description="A rehearsal on a laptop: loopback, no Twilio, no OpenAI.")
 
     # Limits
     MAX_CALLS: int = Field(default=100, ge=1, description="Concurrent streams; beyond it the upgrade answers 503.")
+    CALLS_PER_MINUTE: int = Field(default=10, ge=1, description="Calls that POST /calls places in any minute.")
     MAX_CALL_S: float = Field(
         default=900, gt=0, le=3300, description="Longest call in seconds; the model's own limit is 60 minutes."
     )
@@ -114,6 +120,13 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("PHONE_REGION")
+    @classmethod
+    def _known_region(cls, value: str) -> str:
+        if not is_region(value):
+            raise ValueError(f"there is no country {value!r}: use its two capital letters, e.g. IL")
         return value
 
     @field_validator("PUBLIC_BASE_URL", "TWILIO_API_BASE_URL", "OPENAI_REALTIME_URL")

@@ -39,6 +39,8 @@ class TwilioApi:
         resource = path.removeprefix("/2010-04-01/Accounts").removesuffix(".json").strip("/").split("/")
         if resource[0] != ACCOUNT:
             return error(401, 20003, "Authenticate")
+        if resource[1:] == ["Calls"]:
+            return 201, {"sid": "CA7", "status": "queued", **form}
         if resource[1:2] == ["Calls"]:
             return self._call(resource[2], form)
         if resource[1:2] == ["IncomingPhoneNumbers"]:

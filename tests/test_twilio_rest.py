@@ -16,11 +16,13 @@ from kav.wire.twilio_rest import (
     NOT_IN_PROGRESS,
     TRIES,
     HangUp,
+    NewCall,
     NoCredentialsError,
     Refusal,
     RefusedCredentialsError,
     RefusedRequestError,
     TwilioRest,
+    UnknownOutcomeError,
     UnreachableError,
     is_retryable,
     pause_s,
@@ -64,6 +66,60 @@ def test_a_live_call_is_ended(api: TwilioApi, rest: TwilioRest) -> None:
 def test_a_call_that_is_over_or_unknown_counts_as_ended(api: TwilioApi, rest: TwilioRest) -> None:
     api.calls["CA1"] = {"status": "completed"}
     assert (rest.hang_up("CA1"), rest.hang_up("CA404")) == (HangUp.ALREADY_OVER, HangUp.ALREADY_OVER)
+
+
+CALL = NewCall(
+    to="+972501234567",
+    from_=NUMBER,
+    voice_url="https://kav.example.com/twilio/outbound-voice?ticket=t",
+    fallback_url="https://kav.example.com/twilio/voice-fallback",
+    status_url="https://kav.example.com/twilio/status?ticket=t",
+    machine_url="https://kav.example.com/twilio/machine?ticket=t",
+    waits_for_beep=True,
+    ring_s=45,
+    time_limit_s=960,
+)
+
+
+def test_a_call_is_placed_with_every_stage_reported_and_machines_detected_beside_it(
+    api: TwilioApi, rest: TwilioRest
+) -> None:
+    assert rest.place_call(CALL) == "CA7"
+    ((method, path, form, _),) = api.seen
+    assert (method, path) == ("POST", f"/2010-04-01/Accounts/{ACCOUNT}/Calls.json")
+    assert (form["To"], form["From"], form["Url"]) == (CALL.to, CALL.from_, CALL.voice_url)
+    assert (form["StatusCallback"], form["FallbackUrl"]) == (CALL.status_url, CALL.fallback_url)
+    assert (form["AsyncAmd"], form["AsyncAmdStatusCallback"]) == ("true", CALL.machine_url)
+    assert (form["MachineDetection"], form["Timeout"], form["TimeLimit"]) == ("DetectMessageEnd", "45", "960")
+
+
+@pytest.mark.parametrize("fault", [500, 503])
+def test_a_call_that_may_have_been_placed_is_not_placed_again(
+    api: TwilioApi, rest: TwilioRest, pauses: list[float], fault: int
+) -> None:
+    api.faults = [fault]
+    with pytest.raises(UnknownOutcomeError, match="look for it in Twilio's call log"):
+        rest.place_call(CALL)
+    assert (len(api.seen), pauses) == (1, [])
+
+
+def test_a_call_whose_answer_does_not_come_in_time_may_have_been_placed(api: TwilioApi, pauses: list[float]) -> None:
+    api.faults = [0]
+    with pytest.raises(UnknownOutcomeError):
+        connect(api.url, pauses, timeout_s=0.1).place_call(CALL)
+    assert (len(api.seen), pauses) == (1, [])
+
+
+def test_a_call_that_twilio_was_never_asked_for_or_refused_was_not_placed(
+    api: TwilioApi, rest: TwilioRest, pauses: list[float]
+) -> None:
+    with pytest.raises(UnreachableError):
+        connect("http://127.0.0.1:1", pauses).place_call(CALL)
+    for fault, error in {429: UnreachableError, 401: RefusedCredentialsError, 400: RefusedRequestError}.items():
+        api.faults = [fault]
+        with pytest.raises(error, match="the call to …4567"):
+            rest.place_call(CALL)
+    assert len(api.seen) == 3
 
 
 @pytest.mark.parametrize("fault", [429, 500, 503])

@@ -95,6 +95,8 @@ class Flow:
     tools: tuple[HttpTool, ...] = ()
     machine_message: Texts = field(default_factory=dict)
     """What an outbound call leaves on an answering machine; nothing: it hangs up."""
+    variables: tuple[str, ...] = ()
+    """What is told of each call that is placed, and stands as `{name}` in the texts; see `variables`."""
 
     @property
     def language(self) -> str:

@@ -12,6 +12,7 @@ from kav.flow_files import telephone
 from kav.flow_files.document import Scalar, read_document
 from kav.flow_files.faults import Fault, Faults, FlowFileError, instead
 from kav.flow_files.hours import read_hours
+from kav.flow_files.placeholders import read_variables
 from kav.flow_files.section import Section
 from kav.flow_files.steps import read_steps
 from kav.flow_files.texts import read_languages, read_texts
@@ -90,6 +91,7 @@ def _flow(section: Section) -> Flow:
         transfer=_transfer(section, languages),
         tools=read_tools(section),
         machine_message=_machine_message(section, direction, languages),
+        variables=read_variables(section, direction),
     )
     section.finish()
     return flow

@@ -1,11 +1,12 @@
-"""Twilio's REST API, as far as Kav needs it: end a call, ask how one ended, connect a number.
+"""Twilio's REST API, as far as Kav needs it: place a call, end one, ask how one ended, connect a number.
 
     TwilioRestError                  anything below; the message names the call and the remedy
     ├── NoCredentialsError           TWILIO_ACCOUNT_SID or TWILIO_AUTH_TOKEN is not set
     ├── RefusedCredentialsError      Twilio does not accept them (HTTP 401, 403)
     ├── NotFoundError                Twilio knows no such call or number (HTTP 404)
     ├── RefusedRequestError          Twilio understood and said no (another 4xx)
-    └── UnreachableError             no answer, or 429 or 5xx, as often as Kav tried
+    ├── UnreachableError             no answer, or 429 or 5xx, as often as Kav tried
+    └── UnknownOutcomeError          a call was asked for and no answer came: it may be ringing, or not
 
 Source of codes and fields: Twilio's Voice REST API, resources Call, IncomingPhoneNumber and Account; error 21220.
 Under monkey patching every request is cooperative, for the twilio package speaks through requests.
@@ -23,7 +24,7 @@ from enum import Enum
 from typing import Any, TypeVar
 
 import requests
-from requests.exceptions import RequestException
+from requests.exceptions import ConnectTimeout, RequestException
 from twilio.base.exceptions import (  # type: ignore[import-untyped]  # ships no types
     TwilioException,
     TwilioRestException,
@@ -32,6 +33,7 @@ from twilio.base.exceptions import (  # type: ignore[import-untyped]  # ships no
 from twilio.http.http_client import TwilioHttpClient  # type: ignore[import-untyped]  # ships no types
 from twilio.http.response import Response  # type: ignore[import-untyped]  # ships no types
 from twilio.rest import Client  # type: ignore[import-untyped]  # ships no types
+from urllib3.exceptions import NewConnectionError
 
 from kav.settings import Settings
 
@@ -85,6 +87,10 @@ class UnreachableError(TwilioRestError):
     """Twilio did not answer in time, or was overloaded, at every try."""
 
 
+class UnknownOutcomeError(TwilioRestError):
+    """Nobody can say whether a call was placed: asking again could ring the same person twice."""
+
+
 class HangUp(Enum):
     """How a call came to its end: now, or it had ended before."""
 
@@ -104,6 +110,24 @@ class Number:
     status_callback_method: str
     voice_fallback_url: str
     voice_fallback_method: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewCall:
+    """A call to place: E.164 numbers, the URLs that Twilio asks about it, and how long it may ring and last, in s.
+
+    `waits_for_beep`: machine detection tells of a machine when its greeting is over, not as soon as it is known.
+    """
+
+    to: str
+    from_: str
+    voice_url: str
+    fallback_url: str
+    status_url: str
+    machine_url: str
+    waits_for_beep: bool
+    ring_s: int
+    time_limit_s: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +162,18 @@ class TwilioRest:
         """Touch what the package imports on first use (50 to 90 ms): at boot, not while calls are live."""
         if self._client is not None:
             _ = (self._client.calls("CA0"), self._client.incoming_phone_numbers, self._client.api.accounts)
+
+    def place_call(self, call: NewCall) -> str:
+        """Place a call; returns its sid. Asked once only, for the same request again would be a second call.
+
+        The status callback tells of every stage. Machine detection is asynchronous, so nobody waits for it.
+
+        Raises:
+            UnknownOutcomeError: Twilio took the request, or may have, and did not say what became of it.
+            TwilioRestError: no call was placed.
+        """
+        placed = self._ask(f"the call to {masked(call.to)}", lambda client: _create(client, call), once=True)
+        return str(placed.sid)
 
     def hang_up(self, call_sid: str) -> HangUp:
         """End a call; one that has ended, or that Twilio has forgotten, is a success."""
@@ -194,8 +230,8 @@ class TwilioRest:
         account = self._ask("the account", lambda client: client.api.accounts(client.account_sid).fetch())
         return Account(str(account.sid), str(account.status), _date(self._last_date))
 
-    def _ask(self, whom: str, request: Callable[[Client], T]) -> T:
-        """Ask until there is an answer that trying again would not change, TRIES times at most."""
+    def _ask(self, whom: str, request: Callable[[Client], T], *, once: bool = False) -> T:
+        """Ask until there is an answer that trying again would not change, TRIES times at most; or `once`."""
         if self._client is None:
             raise NoCredentialsError(f"{whom}: set TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN to use Twilio's REST API")
         for tries_left in reversed(range(TRIES)):
@@ -203,7 +239,9 @@ class TwilioRest:
                 return request(self._client)
             except (TwilioException, RequestException, ValueError) as error:  # ValueError: an answer that is no JSON
                 refusal = refusal_of(error)
-                if not (tries_left and is_retryable(refusal.status)):
+                if once and may_have_worked(error, refusal.status):
+                    raise unknown(whom, refusal) from error
+                if once or not (tries_left and is_retryable(refusal.status)):
                     raise explain(whom, refusal) from error
             self._sleep(pause_s(TRIES - tries_left, random.random()))  # noqa: S311 - jitter, not a secret
         raise AssertionError("unreachable: the last try returns or raises")
@@ -215,9 +253,32 @@ class TwilioRest:
 def is_retryable(status: int) -> bool:
     """Whether the same request may succeed a moment later: no answer at all, too many requests, Twilio's own fault.
 
-    All of Kav's requests are idempotent, so an answer that was lost may be asked for again.
+    All of Kav's requests but one are idempotent, so an answer that was lost may be asked for again.
     """
     return status in (0, 429) or status >= 500
+
+
+def may_have_worked(error: Exception, status: int) -> bool:
+    """Whether a request that failed may have been carried out: it was sent, and no readable answer says otherwise."""
+    return status >= 500 or (status == 0 and not _never_sent(error))
+
+
+def _never_sent(error: Exception) -> bool:
+    """Whether there was not even a connection; requests and urllib3 tell it by the exception inside."""
+    inner = error.args[0] if error.args else None
+    return isinstance(error, ConnectTimeout) or isinstance(getattr(inner, "reason", None), NewConnectionError)
+
+
+def unknown(whom: str, refusal: Refusal) -> UnknownOutcomeError:
+    """The error to raise when nobody can say what became of a call."""
+    said = f"answered {refusal.status}" if refusal.status else f"did not answer ({refusal.words})"
+    remedy = "look for it in Twilio's call log before you place it again, or the same person may be rung twice"
+    return UnknownOutcomeError(f"{whom}: Twilio {said}, so the call may have been placed or not; {remedy}", refusal)
+
+
+def masked(number: str) -> str:
+    """A telephone number for a message or a log: its last four digits."""
+    return f"…{number[-4:]}"
 
 
 def refusal_of(error: Exception) -> Refusal:
@@ -248,7 +309,7 @@ def explain(whom: str, refusal: Refusal) -> TwilioRestError:
     if refusal.status == 404:
         return NotFoundError(f"{said}; check that it belongs to this account", refusal)
     if is_retryable(refusal.status):
-        return UnreachableError(f"{said}, {TRIES} times; see status.twilio.com and try again later", refusal)
+        return UnreachableError(f"{said}; see status.twilio.com and try again later", refusal)
     return RefusedRequestError(f"{said}; see https://www.twilio.com/docs/api/errors/{refusal.code}", refusal)
 
 
@@ -269,6 +330,26 @@ def _client(settings: Settings, http: TwilioHttpClient) -> Client | None:
     client = Client(account, token, http_client=http, environment={"TWILIO_ACCOUNT_SID": account})
     client.api.base_url = settings.TWILIO_API_BASE_URL
     return client
+
+
+def _create(client: Client, call: NewCall) -> Any:  # noqa: ANN401 - the package's resources are untyped
+    return client.calls.create(
+        to=call.to,
+        from_=call.from_,
+        url=call.voice_url,
+        method="POST",
+        fallback_url=call.fallback_url,
+        fallback_method="POST",
+        status_callback=call.status_url,
+        status_callback_method="POST",
+        status_callback_event=["initiated", "ringing", "answered", "completed"],
+        timeout=call.ring_s,
+        time_limit=call.time_limit_s,
+        machine_detection="DetectMessageEnd" if call.waits_for_beep else "Enable",
+        async_amd="true",
+        async_amd_status_callback=call.machine_url,
+        async_amd_status_callback_method="POST",
+    )
 
 
 def _number(resource: Any) -> Number:  # noqa: ANN401 - the package's resources are untyped
