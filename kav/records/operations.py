@@ -14,7 +14,7 @@ from kav.records.repository import CallRecord, Record
 
 SHOWN_DIGITS = 4  # of a telephone number in a log line: enough to find it, not enough to call it
 SHOWN_CHARS = 128  # of any other text: a log line is no place for ten kilobytes
-SHOWN_WORDS = 2_000  # of what was said: two minutes of speech, for the line is all that is left of it
+SHOWN_WORDS = 500  # of what was said: half a minute, for the line is all that is left; Heroku splits them at 10 kB
 
 WORD_COLUMNS = frozenset(column.name for table in (CALLS, *PARTS) for column in table.c if column.info.get("words"))
 
@@ -53,11 +53,11 @@ class Save:
         record = self.record
         fields = asdict(record)
         fields |= fields.pop("known", {})
-        kind = type(record).__name__
+        stored = type(record).__name__
         if isinstance(record, PartRecord):
-            kind, fields[record.key_name] = fields.pop("part"), fields.pop("key")
+            stored, fields[record.key_name] = fields.pop("part"), fields.pop("key")
         shown = {name: _shown(name, value) for name, value in fields.items() if value is not None}
-        return {"kind": kind} | shown
+        return {"type": stored} | shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class Upgrade:
 
     def told(self) -> Mapping[str, Any]:
         """What to do when it fails for good."""
-        return {"kind": "Upgrade", "remedy": "run `flask --app app migrate` and read its error"}
+        return {"type": "Upgrade", "remedy": "run `flask --app app migrate` and read its error"}
 
 
 def without_words(record: Record) -> Record:

@@ -29,7 +29,7 @@ from kav.records.repository import CallFields, CallRecord, Record, StreamFields,
 
 T = TypeVar("T")
 
-CAPACITY = 20_000  # about 2,000 calls' records, some 20 MB: far more than a 10-minute outage brings
+CAPACITY = 40_000  # what 100 calls that talk all the time bring in 10 minutes, and half as much again; some 70 MB
 READERS = 2  # one page that reads a lot does not hold up another
 READ_S = 15.0  # longer than any query may take; a page that hangs is worse than one that says why
 

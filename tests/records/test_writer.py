@@ -12,7 +12,7 @@ import gevent
 import pytest
 from sqlalchemy import Connection, text
 
-from kav.records import Records, durability_warning
+from kav.records import Records, SaveResult, durability_warning
 from kav.records.backlog import FIRST_RETRY_S, LAST_RETRY_S, is_worth_a_line, retry_delay_s
 from kav.records.errors import (
     BacklogFullError,
@@ -21,6 +21,7 @@ from kav.records.errors import (
     ReadTimeoutError,
     RecordsStoppedError,
 )
+from kav.records.writer import CAPACITY
 from tests.records.postgres import Postgres
 
 Start = Callable[..., Records]
@@ -94,6 +95,95 @@ def test_what_was_submitted_during_an_outage_is_written_in_order(postgres: Postg
     assert (stored["business"], records.health()["error"], records.stop(1)) == ("b19", "", 0)
 
 
+def test_a_database_that_is_killed_in_mid_call_costs_nothing_of_the_call(
+    postgres: Postgres, postgres_url: str, sqlite_url: str
+) -> None:
+    one, other = Records(postgres_url), Records(sqlite_url)
+    for records in (one, other):
+        assert records.start().wait(SOON_S)
+    begin_a_call(one)
+    begin_a_call(other)
+    postgres.stop()
+    for records in (one, other):
+        go_on_with_it(records)
+    waiting = one.save_turn("CA1", 2, heard="באיזו", heard_ms=400)
+    assert not waiting.wait(0.3)
+    postgres.start()
+    assert end_it(one).wait(SOON_S)
+    other.save_turn("CA1", 2, heard="באיזו", heard_ms=400)
+    assert end_it(other).wait(SOON_S)
+    assert without_times(one.get_call("CA1")) == without_times(other.get_call("CA1"))
+    assert (one.stop(1), other.stop(1)) == (0, 0)
+
+
+def begin_a_call(records: Records) -> None:
+    records.save_call("CA1", business="locksmith", from_number="+972501234567")
+    records.save_turn("CA1", 1, who="caller", kind="caller", at_ms=900, text="הדלת נטרקה")
+    records.save_tool_call("CA1", "call_1", name="answer_step", at_ms=1500)
+
+
+def go_on_with_it(records: Records) -> None:
+    records.save_tool_call("CA1", "call_1", output="noted", duration_ms=1, ok=True)
+    records.save_answer("CA1", "problem", value="דלת טרוקה", position=1)
+    records.save_turn("CA1", 2, who="bot", kind="speak", at_ms=2100, text="באיזו עיר אתם?")
+    records.save_breach("CA1", 1, what="unasked_question", detail="מה השעה?")
+    records.save_usage("CA1", "gpt-realtime-2.1", responses=2, input_text=300, cost_micro_usd=1200)
+
+
+def end_it(records: Records) -> SaveResult:
+    records.save_stream("MZ1", "CA1", frames_in=500, barge_ins=1)
+    return records.save_call_status("CA1", "completed", "21", "inbound")
+
+
+def without_times(call: dict[str, Any] | None) -> dict[str, Any]:
+    assert call is not None
+    return {name: value for name, value in call.items() if name not in ("created_at", "updated_at")}
+
+
+def test_what_is_told_again_and_again_waits_once_and_keeps_all_of_it(sqlite_url: str, start_records: Start) -> None:
+    records = start_records(sqlite_url)
+    assert records.save_call("CA1").wait(SOON_S)
+    with locked(sqlite_url):
+        records.save_call("CA2")  # this one is being tried, and holds up the rest
+        gevent.sleep(0)
+        for length in range(1, 500):
+            told = records.save_turn("CA1", 1, text="א" * length, audio_ms=length * 20)
+        records.save_turn("CA1", 1, heard="א", text=None)
+        assert records.health()["waiting"] == 2
+    assert told.wait(SOON_S)
+    stored = records.get_call("CA1")
+    assert stored is not None
+    assert (stored["turns"][0]["text"], stored["turns"][0]["heard"]) == ("א" * 499, "א")
+
+
+def test_what_is_told_of_a_row_that_is_being_written_is_not_lost(sqlite_url: str, start_records: Start) -> None:
+    records = start_records(sqlite_url)
+    assert records.save_call("CA1").wait(SOON_S)
+    with locked(sqlite_url):
+        first = records.save_turn("CA1", 1, text="בעיר", who="caller")
+        assert not first.wait(0.2)
+        second = records.save_turn("CA1", 1, text="בעיר חיפה")
+        assert second is not first
+    assert second.wait(SOON_S)
+    stored = records.get_call("CA1")
+    assert stored is not None
+    assert (stored["turns"][0]["text"], stored["turns"][0]["who"]) == ("בעיר חיפה", "caller")
+
+
+def test_ten_minutes_of_a_hundred_calls_fit_while_the_database_is_away(sqlite_url: str) -> None:
+    records = Records(sqlite_url)
+    for number in range(100):
+        call_sid = f"CA{number}"
+        records.save_call(call_sid, business="locksmith")
+        for turn in range(150):  # one every 4 s, told when it begins and when it is over
+            result = records.save_turn(call_sid, turn, text="כן")
+            records.save_turn(call_sid, turn, heard_ms=200)
+            if turn % 2:
+                records.save_tool_call(call_sid, f"call_{turn}", name="answer_step")
+    assert result.error is None
+    assert records.health()["waiting"] == 100 * (1 + 150 + 75) < CAPACITY
+
+
 def test_a_database_that_is_away_at_boot_is_waited_for(postgres: Postgres, postgres_url: str) -> None:
     postgres.stop()
     records = Records(postgres_url)
@@ -141,6 +231,33 @@ def test_what_is_unsaved_when_kav_stops_becomes_one_log_line_each(
     told = lines(caplog, "record_not_saved")
     assert [line["call_sid"] for line in told] == ["CA0", "CA1", "CA2"]
     assert all(isinstance(result.error, RecordsStoppedError) for result in results)
+    assert "+972501234567" not in caplog.text
+
+
+def test_each_kind_of_record_that_is_left_becomes_one_line_that_holds_it(
+    sqlite_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    records = Records(sqlite_url)
+    begin_a_call(records)
+    go_on_with_it(records)
+    end_it(records)
+    records.save_do_not_call("+972501234567", "CA1")
+    assert records.stop(timeout_s=0) == 10
+    told = [line["record"] for line in lines(caplog, "record_not_saved")]
+    assert [record["type"] for record in told] == [
+        "CallRecord",
+        "turns",
+        "tool_calls",
+        "answers",
+        "turns",
+        "breaches",
+        "usage",
+        "StreamRecord",
+        "StatusReport",
+        "DoNotCall",
+    ]
+    turn = next(record for record in told if record["type"] == "turns")
+    assert (turn["call_sid"], turn["number"], turn["kind"], turn["text"]) == ("CA1", 1, "caller", "הדלת נטרקה")
     assert "+972501234567" not in caplog.text
 
 
