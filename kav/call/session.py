@@ -16,10 +16,12 @@ from kav.call.actions import (
     PlayAudio,
     ProbeModel,
     RequestResponse,
+    RunTool,
     SendMark,
     SendToolOutput,
     TruncateItem,
 )
+from kav.call.audit import Breach
 from kav.call.conversation import Conversation
 from kav.call.events import (
     AudioDelta,
@@ -360,7 +362,7 @@ class CallSession:
     def _tool_called(self, event: ToolCalled) -> list[Action]:
         talk, response = self._conversation, self._replies.live(event.response_id, event.at)
         if talk is None or response is None or response.reply.kind != "judge":
-            return self._replies.tool_called(event)
+            return self._own_tool_called(event)
         if not self._replies.is_new(event.call_id):
             return []
         if response.called_tools:
@@ -369,8 +371,24 @@ class CallSession:
         reply = talk.judged(event.name, event.arguments, response.asked_at, event.call_id)
         return [SendToolOutput(event.call_id, "noted"), *self._replies.owe(event.at, reply)]
 
+    def _own_tool_called(self, event: ToolCalled) -> list[Action]:
+        actions, talk = self._replies.tool_called(event), self._conversation
+        kinds = [type(action) for action in actions]
+        if talk is not None and RunTool in kinds:
+            talk.chronicle.tool_called(event.call_id, event.name, event.arguments)
+        elif talk is not None and SendToolOutput in kinds:
+            talk.note(Breach("tool not offered", event.name))
+        return actions
+
     def _tool_finished(self, event: ToolFinished) -> list[Action]:
-        return self._replies.tool_finished(event.at, event.call_id, event.output)
+        return self._tools_back(self._replies.tool_finished(event.at, event.call_id, event.output))
+
+    def _tools_back(self, actions: list[Action]) -> list[Action]:
+        """Put what tools have brought on the call's account."""
+        for action in actions:
+            if isinstance(action, SendToolOutput) and self._conversation is not None:
+                self._conversation.chronicle.tool_finished(action.call_id, action.output)
+        return actions
 
     # Time
 
@@ -407,7 +425,7 @@ class CallSession:
         talk, entry = self._conversation, self._keypad.tick(event.at)
         if talk is not None and entry is not None:
             return self._keyed(talk, event.at, entry)
-        lost = self._replies.give_up_tools(event.at)
+        lost = self._tools_back(self._replies.give_up_tools(event.at))
         actions = self._notice_limit(event.at, lasted_s) or self._replies.ask(event.at)
         return [*lost, *actions, *self._listen_for_silence(event.at), *self._probe(event.at)]
 
