@@ -77,6 +77,14 @@ class RequestResponse:
 
 
 @dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
+class AddCallerText:
+    """Let the model know what the caller has typed."""
+
+    item_id: str
+    text: str
+
+
 class CancelResponse:
     """Stop a response that nobody may hear."""
 
@@ -136,6 +144,7 @@ Action = (
     | ClearPlayback
     | RequestResponse
     | CancelResponse
+    | AddCallerText
     | TruncateItem
     | DeleteItem
     | RunTool

@@ -166,6 +166,17 @@ class CallerWords:
     at: float
     item_id: str
     text: str
+    seconds: float = 0.0
+    """Of speech that the transcriber counts, where it counts by time."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallerTyped:
+    """A line that the caller has typed instead of saying it; `item_id` is Kav's own. Only a browser's line has those."""
+
+    at: float
+    item_id: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +233,7 @@ Event = (
     | ModelLost
     | BotWords
     | CallerWords
+    | CallerTyped
     | KeyPressed
     | MarkEchoed
     | HubLate

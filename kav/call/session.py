@@ -5,11 +5,12 @@ owes and has asked for; in here is what needs both, above all silence.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from kav.call.actions import (
     Action,
+    AddCallerText,
     ClearPlayback,
     DeleteItem,
     EndCall,
@@ -26,6 +27,7 @@ from kav.call.conversation import Conversation
 from kav.call.events import (
     AudioDelta,
     BotWords,
+    CallerTyped,
     CallerWords,
     Direction,
     Ended,
@@ -54,6 +56,9 @@ from kav.call.silence import SilenceClock
 
 LIMIT_NOTICE_S: Final = 60.0
 """How long before the hard limit the caller is told of it: enough for a last question."""
+
+MAX_TYPED_EARLY: Final = 8
+"""Lines that are kept for a model that is not there yet."""
 
 LIMIT_NOTICES: Final = 3
 """Times that the notice is begun: one that was cut off is said again, but not to the end of the call."""
@@ -96,6 +101,8 @@ class CallSession:
         self._model_seen_at: float | None = None
         """When the model last said anything; None until it is ready."""
         self._listening = False
+        self._typed_early: list[CallerTyped] = []
+        """Lines that were typed before the model was there."""
         self._over = False
         self._probe_key: str | None = None
         """Key of a phrase that was asked for: its item is known to the model."""
@@ -118,6 +125,7 @@ class CallSession:
             ModelLost: self._model_lost,
             BotWords: self._bot_words,
             CallerWords: self._caller_words,
+            CallerTyped: self._caller_typed,
             KeyPressed: self._key_pressed,
             MarkEchoed: self._mark_echoed,
             HubLate: self._hub_late,
@@ -176,7 +184,8 @@ class CallSession:
         if self._model_seen_at is not None:
             return []
         self._model_seen_at = event.at
-        return self._open(event.at)
+        actions, early = self._open(event.at), self._typed_early
+        return [*actions, *(action for line in early for action in self._caller_typed(replace(line, at=event.at)))]
 
     def _open(self, at: float) -> list[Action]:
         """Greet, once both the caller and the model are there."""
@@ -301,6 +310,19 @@ class CallSession:
             self._conversation.chronicle.caller_words(event.item_id, event.text)
             self._conversation.transcribed(event.item_id, event.text)
         return []
+
+    def _caller_typed(self, event: CallerTyped) -> list[Action]:
+        """A typed line is a turn that begins and ends in one moment: the bot is silent, and owes an answer."""
+        if self._model_seen_at is None:
+            self._typed_early = [*self._typed_early, event][:MAX_TYPED_EARLY]
+            return []
+        actions, talk = self._give_the_floor(event.at), self._conversation
+        if any(isinstance(action, EndCall) for action in actions):
+            return actions
+        self._hold()
+        reply = talk.turn(event.item_id) if talk is not None else Reply("answer")
+        self._caller_words(CallerWords(event.at, event.item_id, event.text))
+        return [*actions, AddCallerText(event.item_id, event.text), *self._replies.owe(event.at, reply)]
 
     # The bot
 

@@ -83,6 +83,13 @@ class Dtmf(Struct, tag_field="event", tag="dtmf", rename="camel"):
     stream_sid: str = ""
 
 
+class Text(Struct, tag_field="event", tag="text", rename="camel"):
+    """A line that the caller has typed: no message of Twilio's, but of the browser phone, which speaks as it does."""
+
+    text: str
+    stream_sid: str = ""
+
+
 class Stop(Struct, tag_field="event", tag="stop", rename="camel"):
     """The stream is over: the caller hung up, or the call left the stream."""
 
@@ -93,7 +100,7 @@ class Connected(Struct, tag_field="event", tag="connected", rename="camel"):
     """The socket's first message."""
 
 
-Message = Media | Start | Mark | Dtmf | Stop | Connected
+Message = Media | Start | Mark | Dtmf | Text | Stop | Connected
 
 _decoder: Final[msgspec.json.Decoder[Message]] = msgspec.json.Decoder(Message)
 

@@ -21,6 +21,8 @@ class Obedient(World):
             self.do(ev.Tick(self.now))
         elif what == "speech":
             self.speech()
+        elif what == "typed":
+            self.typed(item)
         elif what == "commit" and self.session.listening:
             self.commit()
         elif what == "marks":
@@ -47,7 +49,9 @@ class Obedient(World):
 
 
 STEPS = st.tuples(
-    st.sampled_from(["wait", "speech", "commit", "marks", "created", "added", "audio", "item_done", "tool", "done"]),
+    st.sampled_from(
+        ["wait", "speech", "typed", "commit", "marks", "created", "added", "audio", "item_done", "tool", "done"]
+    ),
     ITEMS,
     st.integers(1, 3000),
 )
@@ -100,6 +104,7 @@ def any_event(draw: st.DrawFn) -> ev.Event:
             ev.ModelReady(at),
             ev.SpeechStarted(at),
             ev.TurnCommitted(at, item),
+            ev.CallerTyped(at, item, "line"),
             ev.ResponseCreated(at, response, draw(st.sampled_from([None, "kav1", "kav2", "kav9"]))),
             ev.ItemAdded(at, response, item, draw(st.booleans())),
             ev.AudioDelta(at, response, item, b'""', draw(st.integers(0, 20000))),

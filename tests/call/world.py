@@ -94,6 +94,10 @@ class World:
     def commit(self) -> list[act.Action]:
         return self.do(ev.TurnCommitted(self.now, "user_item"))
 
+    def typed(self, text: str, item: str = "typed1") -> list[act.Action]:
+        """The caller types a line."""
+        return self.do(ev.CallerTyped(self.now, item, text))
+
     def marks_return(self) -> None:
         """Everything is played: Twilio echoes every mark of the current generation."""
         for action in list(self.done):

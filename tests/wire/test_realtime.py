@@ -14,6 +14,7 @@ from openai.types.realtime import (
     InputAudioBufferAppendEvent,
     RealtimeConversationItemFunctionCallOutput,
     RealtimeConversationItemSystemMessage,
+    RealtimeConversationItemUserMessage,
     RealtimeSessionCreateRequest,
     ResponseCancelEvent,
     ResponseCreateEvent,
@@ -32,6 +33,7 @@ from tests.rehearsal.model_client import assert_no_extra
 CLIENT_EVENTS: dict[str, tuple[bytes, type[BaseModel]]] = {
     "append": (realtime.append_audio(b'"/////w=="'), InputAudioBufferAppendEvent),
     "system item": (realtime.system_item("item_kav1", "«שלום»"), ConversationItemCreateEvent),
+    "typed line": (realtime.user_item("typed1", "מה השעה?"), ConversationItemCreateEvent),
     "tool output": (realtime.tool_output("call_1", "12:00"), ConversationItemCreateEvent),
     "answer": (realtime.response_create("kav1", "answer"), ResponseCreateEvent),
     "phrase": (realtime.response_create("kav1", "phrase"), ResponseCreateEvent),
@@ -54,6 +56,7 @@ def test_every_client_event_is_known_to_the_vendors_types_down_to_its_last_key(n
     ("encoded", "model"),
     [
         (CLIENT_EVENTS["system item"][0], RealtimeConversationItemSystemMessage),
+        (CLIENT_EVENTS["typed line"][0], RealtimeConversationItemUserMessage),
         (CLIENT_EVENTS["tool output"][0], RealtimeConversationItemFunctionCallOutput),
     ],
 )
