@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable
 from typing import Annotated, Self
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, field_validator, model_validator
@@ -20,6 +21,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from kav.dialling import is_region
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+MIN_PASSWORD_CHARS = 10
 
 
 class Settings(BaseSettings):
@@ -64,6 +66,14 @@ class Settings(BaseSettings):
     KAV_API_TOKEN: SecretStr = Field(
         default=SecretStr(""), description="Bearer token that places calls (POST /calls) and shows /healthz's figures."
     )
+    KAV_CONSOLE_PASSWORD: SecretStr = Field(
+        default=SecretStr(""), description="Opens /console, at least 10 characters; none: there is no console."
+    )
+    KAV_SECRET_KEY: SecretStr = Field(
+        default=SecretStr(""), description="Signs the console's cookies; none: its logins end with each restart."
+    )
+    KAV_CONSOLE_VIEWERS: int = Field(default=20, ge=1, description="Pages that may watch live calls at a time.")
+    KAV_TIMEZONE: str = Field(default="Asia/Jerusalem", description="Of the times that the console shows.")
     KAV_DEFAULT_NUMBERS: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="Dialled numbers that the default flow answers, comma separated; * for all."
     )
@@ -127,6 +137,22 @@ class Settings(BaseSettings):
     def _known_region(cls, value: str) -> str:
         if not is_region(value):
             raise ValueError(f"there is no country {value!r}: use its two capital letters, e.g. IL")
+        return value
+
+    @field_validator("KAV_CONSOLE_PASSWORD")
+    @classmethod
+    def _long_enough(cls, value: SecretStr) -> SecretStr:
+        if 0 < len(value.get_secret_value()) < MIN_PASSWORD_CHARS:
+            raise ValueError(f"it opens every call's record: give it at least {MIN_PASSWORD_CHARS} characters")
+        return value
+
+    @field_validator("KAV_TIMEZONE")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise ValueError(f"{value!r} is no time zone: write one like Asia/Jerusalem") from error
         return value
 
     @field_validator("PUBLIC_BASE_URL", "TWILIO_API_BASE_URL", "OPENAI_REALTIME_URL")

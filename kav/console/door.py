@@ -1,0 +1,187 @@
+"""Who may use the console: one password, signed cookies, tokens against forged forms, headers against the rest.
+
+The cookie's signing key is made of KAV_SECRET_KEY and the password: a new password ends every login, and without
+KAV_SECRET_KEY so does a restart.
+"""
+
+import hashlib
+import hmac
+import secrets
+import time
+from datetime import timedelta
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from flask import Flask, Request, Response, abort, redirect, request, session, url_for
+from werkzeug.exceptions import Forbidden
+from werkzeug.wrappers import Response as AnyResponse
+
+from kav.console.attempts import Attempts
+from kav.settings import Settings
+
+SESSION_S: Final = 12 * 3600.0
+"""How long a login lasts: a working day."""
+
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+OPEN: Final = frozenset({"console.login", "console.static_file", "console.language"})
+"""Endpoints that need no login."""
+
+CONTENT_SECURITY: Final = "; ".join(
+    (
+        "default-src 'none'",
+        *(f"{kind} 'self'" for kind in ("script-src", "style-src", "img-src", "font-src", "connect-src")),
+        "worker-src 'self'",
+        "media-src 'self' blob:",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+
+HEADERS: Final = {
+    "Content-Security-Policy": CONTENT_SECURITY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    # Not `no-referrer`: browsers would then send `Origin: null` with the console's own forms.
+    "Referrer-Policy": "same-origin",
+    "Permissions-Policy": "microphone=(self), camera=(), geolocation=(), payment=(), usb=()",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+HSTS: Final = "max-age=31536000"
+
+
+class Door:
+    """Lets operators in, and nobody else."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.password = settings.KAV_CONSOLE_PASSWORD.get_secret_value()
+        if not self.password and settings.KAV_REHEARSAL:
+            self.password = secrets.token_urlsafe(9)
+        self.secure = settings.base_url.startswith("https://")
+        self._key = settings.KAV_SECRET_KEY.get_secret_value() or secrets.token_hex(32)
+        self._attempts = Attempts()
+        self._left: dict[str, float] = {}
+        """Sessions that were left before their time, and when that would have been."""
+
+    @property
+    def open(self) -> bool:
+        """Whether there is a console at all."""
+        return bool(self.password)
+
+    def init_app(self, app: Flask) -> None:
+        """Let the app sign cookies."""
+        app.secret_key = hmac.digest(self._key.encode(), self.password.encode(), "sha256")
+        app.config.update(
+            SESSION_COOKIE_NAME="__Host-kav" if self.secure else "kav",
+            SESSION_COOKIE_PATH="/",
+            SESSION_COOKIE_SECURE=self.secure,
+            SESSION_COOKIE_HTTPONLY=True,
+            SESSION_COOKIE_SAMESITE="Strict",
+            SESSION_REFRESH_EACH_REQUEST=False,
+            PERMANENT_SESSION_LIFETIME=timedelta(seconds=SESSION_S),
+        )
+
+    def guard(self) -> AnyResponse | None:
+        """Before every request of the console: None lets it in."""
+        if request.endpoint == "console.static_file":
+            return None
+        if not self.open:
+            abort(503)
+        if request.method not in SAFE_METHODS:
+            self._refuse_forgeries()
+        return None if request.endpoint in OPEN or self.logged_in else _to_login()
+
+    def admits_socket(self, upgrade: Request) -> bool:
+        """Whether a WebSocket may be opened: by an operator, from a page of this very console."""
+        return self.open and self.logged_in and _same_origin(upgrade, required=True)
+
+    @property
+    def logged_in(self) -> bool:
+        """Whether the request is an operator's."""
+        return self.is_live(session)
+
+    def is_live(self, kept: Any) -> bool:  # noqa: ANN401 - a Flask session, or a copy of one
+        """Whether a session is a login that has neither ended nor expired."""
+        since, key = kept.get("since"), kept.get("id")
+        fresh = isinstance(since, (int, float)) and 0 <= time.time() - since < SESSION_S
+        return fresh and key not in self._left
+
+    def log_in(self, password: str) -> float | None:
+        """Try a password. Returns None when it is right, else the seconds to wait before the next one (mostly 0)."""
+        now, address = time.monotonic(), client_address(request)
+        wait_s = self._attempts.wait_s(now, address)
+        if wait_s:
+            return wait_s
+        if not _same(password, self.password):
+            self._attempts.failed(now, address)
+            return 0.0
+        self._attempts.succeeded(address)
+        session.clear()
+        session.permanent = True
+        session.update(since=time.time(), id=secrets.token_urlsafe(12), csrf=secrets.token_urlsafe(24))
+        return None
+
+    def log_out(self) -> None:
+        """End the session, also for whoever has kept its cookie."""
+        now = time.time()
+        self._left = {key: until for key, until in self._left.items() if until > now}
+        if self.logged_in:
+            self._left[session["id"]] = now + SESSION_S
+        session.clear()
+
+    def csrf_token(self) -> str:
+        """Return the token that every form of this session brings back."""
+        if "csrf" not in session:
+            session["csrf"] = secrets.token_urlsafe(24)
+        token: str = session["csrf"]
+        return token
+
+    def _refuse_forgeries(self) -> None:
+        """A form must come from a page of the console's own, in the same session."""
+        given = request.form.get("csrf") or request.headers.get("X-CSRF-Token", "")
+        expected = session.get("csrf", "")
+        if not expected or not _same(given, expected) or not _same_origin(request):
+            abort(403)
+
+    def harden(self, response: Response) -> Response:
+        """After every request of the console: what a browser may do with the answer."""
+        response.headers.update(HEADERS)
+        response.headers.setdefault("Cache-Control", "no-store")
+        if self.secure:
+            response.headers["Strict-Transport-Security"] = HSTS
+        return response
+
+
+def _to_login() -> AnyResponse:
+    """Send a reader to the login; raises Forbidden for what is no page, so that no script takes the login for it."""
+    if request.method not in SAFE_METHODS or request.accept_mimetypes.best == "text/event-stream":
+        raise Forbidden
+    return redirect(url_for("console.login", next=request.full_path.rstrip("?")), 303)
+
+
+def client_address(asked: Request) -> str:
+    """Return who asks: what the nearest proxy says (it appends), or whoever is connected."""
+    forwarded = asked.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
+    return forwarded or asked.remote_addr or ""
+
+
+def inside(path: str) -> str:
+    """Return a path of the console's own to go on to, whatever was asked for."""
+    parts = urlsplit(path)
+    own = path.startswith("/console/") and not parts.scheme and not parts.netloc and "\\" not in path
+    return path if own and path.isprintable() else "/console/"
+
+
+def _same_origin(asked: Request, *, required: bool = False) -> bool:
+    """Whether the browser says that a page of this host asks; browsers say so for every form and socket."""
+    origin = asked.headers.get("Origin", "")
+    if not origin:
+        return not required and asked.headers.get("Sec-Fetch-Site", "same-origin") == "same-origin"
+    return urlsplit(origin).netloc == asked.host
+
+
+def _same(given: str, expected: str) -> bool:
+    """Compare in constant time, whatever the lengths."""
+    digests = (hashlib.sha256(text.encode("utf-8", "replace")).digest() for text in (given, expected))
+    return hmac.compare_digest(*digests)
