@@ -4,14 +4,16 @@ import hmac
 import logging
 import time
 from datetime import UTC, datetime
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import gevent
 from gevent.event import Event
 
 import realtime_prompt_builder as prompt
 import stream_registry
+from call_notebook import TAKE_EVERY_S, Notebook
 from kav.call.conversation import Conversation
+from kav.call.flow import Flow
 from kav.call.session import CallRules
 from kav.flow_files import Flows
 from kav.records import Records
@@ -21,7 +23,7 @@ from kav.wire.http_tools import HttpTools
 from kav.wire.model_leg import ModelLeg
 from kav.wire.websocket import POLICY_VIOLATION, WebSocket
 from media_ws_ai import Outcome, Stream
-from stream_registry import Entry
+from stream_registry import Entry, Line
 
 START_TIMEOUT_S: Final = 10.0
 """How long a socket may be silent before its `start`: Twilio sends it at once."""
@@ -49,7 +51,6 @@ class MediaDesk:
     ) -> None:
         self._tools = tools
         self._phrases = phrases
-        self._flows = flows
         self.live: set[Stream] = set()
         self.sockets = 0
         """Open media sockets, also those that have not said who they are."""
@@ -58,6 +59,7 @@ class MediaDesk:
         self._settings = settings
         self._connector = connector
         self._records = records
+        self._notebook = Notebook(settings, records)
         self._model_sessions = {flow.id: prompt.build_session(settings, flow) for flow in flows.flows}
         self._stopping = Event()
 
@@ -83,18 +85,18 @@ class MediaDesk:
             leg = self._leg(entry, attempts=2)
             entry["model"], entry["wake"] = leg, leg.close
 
-    def media(self, ws: WebSocket) -> None:
-        """Serve one media socket; the handler behind `/twilio/media`."""
+    def media(self, ws: WebSocket, line: Line = "twilio") -> None:
+        """Serve one media socket of one kind of line; the handler behind `/twilio/media`."""
         self.sockets += 1
         try:
             start = _await_start(ws)
-            entry = self._claim(start) if start is not None else None
+            entry = self._claim(start, line) if start is not None else None
             if start is None or entry is None:
                 ws.close(POLICY_VIOLATION)
                 return
-            flow = self._flows.by_id(entry["business"])
+            flow = entry["flow"]
             entry["conversation"] = entry["conversation"] or Conversation(
-                flow, self._phrases.texts, entry["from_number"]
+                flow, self._phrases.texts, stream_registry.other_party(entry)
             )
             entry["streamed_at"] = entry["streamed_at"] or time.monotonic()
             rules = self._rules(entry)
@@ -109,17 +111,17 @@ class MediaDesk:
         finally:
             self.sockets -= 1
 
-    def _claim(self, start: twilio_media.StartBody) -> Entry | None:
+    def _claim(self, start: twilio_media.StartBody, line: Line) -> Entry | None:
         """Return the entry whose token the stream brings, and use the token up; None refuses the stream."""
         entry = stream_registry.get(start.call_sid)
-        why = self._refusal(start, entry)
+        why = self._refusal(start, entry, line)
         if entry is None or why:
             log.warning("stream refused: %s", why, extra={"call_sid": start.call_sid[:64]})
             return None
         entry["token"] = None
         return entry
 
-    def _refusal(self, start: twilio_media.StartBody, entry: Entry | None) -> str:
+    def _refusal(self, start: twilio_media.StartBody, entry: Entry | None, line: Line) -> str:
         """Say why a stream is not taken, or nothing."""
         if entry is None:
             return "no such call"
@@ -128,7 +130,9 @@ class MediaDesk:
         token, account = entry["token"], self._settings.TWILIO_ACCOUNT_SID
         if token is None or not hmac.compare_digest(start.custom_parameters.get("token", "").encode(), token.encode()):
             return "wrong token, or one that was used"
-        if account and start.account_sid != account:
+        if entry["line"] != line:
+            return "another kind of line"
+        if account and line == "twilio" and start.account_sid != account:
             return "another account"
         if start.custom_parameters.get("direction", "inbound") != entry["direction"]:
             return "its direction is not the call's"
@@ -143,15 +147,32 @@ class MediaDesk:
         return ModelLeg(
             entry["call_sid"],
             self._connector,
-            self._model_sessions[entry["business"]],
-            entry["from_number"],
+            self._model_session(entry["flow"]),
+            stream_registry.other_party(entry),
             self._settings.MODEL_CONNECT_TIMEOUT_S,
             attempts=attempts,
         )
 
+    def _model_session(self, flow: Flow) -> dict[str, Any]:
+        """Return the model's session: made once a flow, but anew for one that was filled for its call."""
+        return prompt.build_session(self._settings, flow) if flow.variables else self._model_sessions[flow.id]
+
+    def _heed(self, call_sid: str) -> None:
+        """Put whoever has asked not to be called on the list; the record is queued, nobody waits for it."""
+        entry = stream_registry.get(call_sid)
+        talk = entry["conversation"] if entry is not None else None
+        if entry is None or talk is None or not talk.do_not_call or entry["listed"]:
+            return
+        entry["listed"] = True
+        number = stream_registry.other_party(entry)
+        if number.startswith("+"):  # an anonymous caller has no number that anybody could call
+            self._records.save_do_not_call(number, call_sid)
+
     def _record(self, stream: Stream, outcome: Outcome) -> None:
         """Write a finished stream down, once."""
+        self._note(stream)
         ghost_ms, tally = outcome.ghost_s * 1000, outcome.tally
+        self._heed(stream.call_sid)
         log.info(
             "stream over: %s, sockets closed in %.1f ms", outcome.reason, ghost_ms, extra={"call_sid": stream.call_sid}
         )
@@ -172,19 +193,29 @@ class MediaDesk:
 
     def watch(self) -> None:
         """Look after every live stream until `stop`: what no frame and no wake announces is noticed here."""
-        last = time.monotonic()
+        last = noted = time.monotonic()
         while not self._stopping.wait(WATCH_EVERY_S):
             now = time.monotonic()
             self.hub_lag_s = max(0.0, now - last - WATCH_EVERY_S)
             last = now
+            notes, noted = now - noted >= TAKE_EVERY_S, now if now - noted >= TAKE_EVERY_S else noted
             for stream in list(self.live):
                 self._look_after(stream, now)
+                if notes:
+                    self._note(stream)
+
+    def _note(self, stream: Stream) -> None:
+        """Put on record what is new of a call."""
+        talk = stream.entry["conversation"]
+        if talk is not None:
+            self._notebook.take(stream.call_sid, stream.stream_sid, talk)
 
     def _look_after(self, stream: Stream, now: float) -> None:
         try:
             if self.hub_lag_s > LATE_HUB_S:
                 stream.forgive(now, self.hub_lag_s)
             stream.watch(now, self._settings)
+            self._heed(stream.call_sid)
         except Exception:  # the watchdog's root, a stream at a time: one that fails must not leave the others alone
             log.exception("watching failed", extra={"call_sid": stream.call_sid})
             stream.end("error", after_stream="apology")

@@ -37,6 +37,9 @@ TOOLS_AT_ONCE: Final = 2
 
 MAX_TOOL_NAME: Final = 64
 
+MAX_TYPED: Final = 500
+"""Characters of a line that a caller types: what one says in half a minute."""
+
 FIN_WAIT_S: Final = 1.0
 """Upper bound of waiting for both FINs before the record is written; they take some milliseconds."""
 
@@ -80,7 +83,7 @@ class Stream:
         self.call_sid = entry["call_sid"]
         self.stream_sid = stream_sid
         self._ws = ws
-        self._entry = entry
+        self.entry = entry
         self._leg = leg
         self._flow = flow
         self._phrases = phrases
@@ -88,6 +91,7 @@ class Stream:
         self._session = CallSession(rules, entry["conversation"])
         self._tally = Tally()
         self._last_sequence = 0
+        self._typed = 0
         self._stopped_at: float | None = None
         self._end_reason: actions.EndReason | None = None
         self._tools = tools
@@ -97,6 +101,7 @@ class Stream:
             twilio_media.Media: self._take_media,
             twilio_media.Mark: self._take_mark,
             twilio_media.Dtmf: self._take_key,
+            twilio_media.Text: self._take_text,
             twilio_media.Stop: self._take_stop,
         }
         self._perform_by_type: dict[type, Callable[[Any], None]] = {
@@ -104,6 +109,7 @@ class Stream:
             actions.SendMark: self._mark,
             actions.ClearPlayback: self._clear,
             actions.RequestResponse: self._request,
+            actions.AddCallerText: lambda action: leg.send(realtime.user_item(action.item_id, action.text)),
             actions.CancelResponse: lambda action: leg.send(realtime.response_cancel(action.response_id)),
             actions.TruncateItem: lambda action: leg.send(realtime.item_truncate(action.item_id, action.audio_end_ms)),
             actions.DeleteItem: lambda action: leg.send(realtime.item_delete(action.item_id)),
@@ -118,9 +124,9 @@ class Stream:
     def run(self) -> Outcome:
         """Carry the stream until it is over; called by the greenlet that reads Twilio's socket."""
         try:
-            self._decide(events.StreamStarted(time.monotonic(), self._entry["direction"]))
+            self._decide(events.StreamStarted(time.monotonic(), self.entry["direction"]))
             self._leg.claim(self)
-            while not self._entry["ended"]:
+            while not self.entry["ended"]:
                 self._take(self._ws.receive())
         except Closed as lost:
             if self._stopped_at is None:
@@ -163,6 +169,16 @@ class Stream:
     def _take_key(self, key: twilio_media.Dtmf) -> None:
         if key.stream_sid == self.stream_sid:
             self._decide(events.KeyPressed(time.monotonic(), key.dtmf.digit))
+
+    def _take_text(self, line: twilio_media.Text) -> None:
+        """Take a typed line, of a browser alone: Twilio sends none."""
+        text = line.text.strip()
+        ours = line.stream_sid == self.stream_sid and self.entry["line"] == "browser"
+        if not ours or not 0 < len(text) <= MAX_TYPED:
+            self._drop("a typed line that is empty, too long, or not this line's to send")
+            return
+        self._typed += 1
+        self._decide(events.CallerTyped(time.monotonic(), f"typed{self._typed}", text))
 
     def _take_stop(self, stop: twilio_media.Stop) -> None:
         if stop.stream_sid == self.stream_sid:
@@ -212,7 +228,7 @@ class Stream:
         self._ws.overtake(self._encoder.clear, action.generation)
 
     def _request(self, action: actions.RequestResponse) -> None:
-        talk = self._entry["conversation"]
+        talk = self.entry["conversation"]
         flow = talk.flow if talk is not None else self._flow  # a message may be asked for besides
         order = prompt.order(flow, self._phrases, action, time_at(flow))
         if order:
@@ -244,9 +260,9 @@ class Stream:
 
     def end(self, reason: actions.EndReason, *, after_stream: stream_registry.AfterStream = "hang_up") -> None:
         """End the call, or, if nobody ended it and only its stream is lost, the stream."""
-        if reason in actions.RESUMABLE and not self._entry["ended"]:
+        if reason in actions.RESUMABLE and not self.entry["ended"]:
             self._end_reason = self._end_reason or reason
-            self._entry["stream_lost_at"] = time.monotonic()
+            self.entry["stream_lost_at"] = time.monotonic()
         else:
             stream_registry.end(self.call_sid, reason, after_stream=after_stream)
         self.stop()
@@ -255,17 +271,17 @@ class Stream:
         """Close both sockets now, without waiting; what `wake` in the entry calls."""
         if self._stopped_at is not None:
             return
-        self._stopped_at = self._entry["ended_at"] or time.monotonic()
+        self._stopped_at = self.entry["ended_at"] or time.monotonic()
         self._session.handle(events.Ended(self._stopped_at))
-        if self._entry["stream"] is self:
-            self._entry["stream"] = self._entry["wake"] = None
-        self._ws.close(GOING_AWAY if self._entry["end_reason"] == "shutdown" else NORMAL)
+        if self.entry["stream"] is self:
+            self.entry["stream"] = self.entry["wake"] = None
+        self._ws.close(GOING_AWAY if self.entry["end_reason"] == "shutdown" else NORMAL)
         self._leg.close()
 
     def watch(self, now: float, settings: Settings) -> None:
         """Look after what no event announces; called by the watchdog."""
         since = self._ws.reading_since
-        if self._entry["ended"]:
+        if self.entry["ended"]:
             self.stop()
         elif since is not None and now - since > settings.MEDIA_SILENCE_S:
             self.end("no_media")
@@ -289,7 +305,7 @@ class Stream:
         self._ws.wait_fin(FIN_WAIT_S)
         stopped_at = cast("float", self._stopped_at)
         last_fin_at = max(self._ws.fin_at or stopped_at, model_fin_at or stopped_at)
-        return Outcome(self._end_reason or self._entry["end_reason"], last_fin_at - stopped_at, self._tally)
+        return Outcome(self._end_reason or self.entry["end_reason"], last_fin_at - stopped_at, self._tally)
 
 
 def _order_item(key: str) -> str:

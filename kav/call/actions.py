@@ -15,6 +15,7 @@ EndReason = Literal[
     "goodbye",  # the closing sentence was heard
     "transferred",  # handed to a human
     "silence",  # the caller said nothing for too long
+    "machine",  # an answering machine or a fax took an outbound call
     "socket_lost",  # the media socket died and Twilio did not come back
     "no_media",  # Twilio sent no frame for too long
     "write_stalled",  # a peer stopped reading
@@ -77,7 +78,6 @@ class RequestResponse:
 
 
 @dataclass(frozen=True, slots=True)
-@dataclass(frozen=True, slots=True)
 class AddCallerText:
     """Let the model know what the caller has typed."""
 
@@ -85,6 +85,7 @@ class AddCallerText:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
 class CancelResponse:
     """Stop a response that nobody may hear."""
 
@@ -143,8 +144,8 @@ Action = (
     | SendMark
     | ClearPlayback
     | RequestResponse
-    | CancelResponse
     | AddCallerText
+    | CancelResponse
     | TruncateItem
     | DeleteItem
     | RunTool

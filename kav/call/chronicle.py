@@ -93,6 +93,8 @@ class Chronicle:
     """Each with its ms."""
     tools: dict[str, ToolRun] = field(default_factory=dict)
     usage: Usage = field(default_factory=Usage)
+    transcribed_s: float = 0.0
+    """Seconds of the caller's speech that the transcriber has counted."""
     _answers: dict[str, Answer] = field(default_factory=dict)
     _changed: dict[int, Turn] = field(default_factory=dict)
     _new_answers: dict[str, Answer] = field(default_factory=dict)
@@ -122,8 +124,9 @@ class Chronicle:
         self._turn_ended_at, self._judge_ms = self.now, None
         self._caller_items[item_id] = self._turn("caller", "caller", step=step)
 
-    def caller_words(self, item_id: str, text: str) -> None:
-        """The words of a turn of the caller's."""
+    def caller_words(self, item_id: str, text: str, seconds: float = 0.0) -> None:
+        """The words of a turn of the caller's, and how much speech they were made of, where that is said."""
+        self.transcribed_s += seconds
         turn = self._caller_items.get(item_id)
         if turn is not None:
             turn.text = text

@@ -216,7 +216,7 @@ class Conversation:
         """Return the words that a reply is to end with, in its language; none where the model chooses or translates."""
         directive = reply.directive
         if directive is not None and directive.say == "answer_then_resume":
-            return self._text(RESUME)
+            return self._text(RESUME, reply.language)
         step = self.flow.step(directive.step) if directive is not None and directive.say in ASKING else None
         return step.ask.get(reply.language, "") if step is not None else ""
 
@@ -298,10 +298,10 @@ class Conversation:
         self.lock.asked(directive)
         return self._spoken(directive)
 
-    def _text(self, phrase: str) -> str:
+    def _text(self, phrase: str, language: str = "") -> str:
         """Return the exact words of a phrase; none in a language without texts, which the model translates."""
         own = {"greeting": self.flow.greeting, "closing": self.flow.closing}
-        language = self.language.current
+        language = language or self.language.current
         if phrase == "transfer" and self.flow.transfer is not None:
             own["transfer"] = self.flow.transfer.announcement
         return own.get(phrase, {}).get(language) or self.phrases.get(language, {}).get(phrase, "")

@@ -307,7 +307,7 @@ class CallSession:
 
     def _caller_words(self, event: CallerWords) -> list[Action]:
         if self._conversation is not None:
-            self._conversation.chronicle.caller_words(event.item_id, event.text)
+            self._conversation.chronicle.caller_words(event.item_id, event.text, event.seconds)
             self._conversation.transcribed(event.item_id, event.text)
         return []
 

@@ -305,9 +305,14 @@ class _BotWords(Struct):
     transcript: str = ""
 
 
+class _Transcription(Struct):
+    seconds: float = 0.0
+
+
 class _CallerWords(Struct):
     item_id: str
     transcript: str = ""
+    usage: _Transcription | None = None
 
 
 class MalformedEvent(ValueError):
@@ -377,7 +382,8 @@ def _all_bot_words(at: float, event: _BotWords) -> Translated:
 
 
 def _caller_words(at: float, event: _CallerWords) -> Translated:
-    return events.CallerWords(at, event.item_id, event.transcript)
+    usage = event.usage or _Transcription()
+    return events.CallerWords(at, event.item_id, event.transcript, usage.seconds)
 
 
 def _as_it_is(_: float, event: SessionUpdated | ErrorEvent) -> Translated:

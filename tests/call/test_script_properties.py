@@ -168,12 +168,12 @@ class Telephone:
         if self.world.active is None:
             return
         ways: tuple[ev.ResponseStatus, ...] = ("completed", "cancelled", "incomplete", "failed")
-        status = status or self.chance.choice(ways)
+        way: ev.ResponseStatus = status if status is not None else self.chance.choice(ways)
         request, response = self.request, self.world.session._replies.response  # noqa: SLF001 - what was said in it
         assert request is not None
-        heard_out = status == "completed" and response is not None and not response.dead and response.spoke
+        heard_out = way == "completed" and response is not None and not response.dead and response.spoke
         said = plain(response.transcript) if response is not None else ""
-        self.world.finish(status)
+        self.world.finish(way)
         if heard_out and request.directive is not None and request.directive.say == "answer_then_resume":
             wanted = plain(PHRASES.get(request.language, {}).get("resume", ""))
             self.owes_resume = bool(wanted) and not said.endswith(wanted)

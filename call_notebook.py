@@ -1,0 +1,110 @@
+"""Puts on record what a call's chronicle has that is new: once a second while it goes on, and once more at its end.
+
+The chronicle is written by the session as things happen; here it meets the records, so that no decision waits for a
+row and a turn whose words come bit by bit is stored a few times and not fifty.
+"""
+
+import logging
+from typing import Final
+
+from kav.call.chronicle import Chronicle, News, Turn
+from kav.call.conversation import Conversation
+from kav.cost import load_prices
+from kav.records import Records
+from kav.settings import Settings
+
+TAKE_EVERY_S: Final = 1.0
+"""How old a record of a call that goes on may be: the console shows it, and a killed process loses no more."""
+
+LONGEST_DETAIL: Final = 100
+"""Characters of a breach's detail in the log; the record keeps more."""
+
+log = logging.getLogger(__name__)
+
+
+class Notebook:
+    """Writes the calls of one process down."""
+
+    def __init__(self, settings: Settings, records: Records) -> None:
+        self._records = records
+        self._model, self._transcriber = settings.OPENAI_REALTIME_MODEL, settings.OPENAI_TRANSCRIBE_MODEL
+        self._prices = load_prices()
+
+    def take(self, call_sid: str, stream_sid: str, talk: Conversation) -> None:
+        """Put on record what is new of a call."""
+        news = talk.chronicle.news()
+        if news is None:
+            return
+        for turn in news.turns:
+            self._save_turn(call_sid, stream_sid, turn)
+        self._save_findings(call_sid, talk, news)
+        if news.usage is not None:
+            self._save_usage(call_sid, talk.chronicle)
+        self._records.save_call(call_sid, language=talk.language.current, flow_done=talk.lock.done)
+
+    def _save_turn(self, call_sid: str, stream_sid: str, turn: Turn) -> None:
+        by_bot = turn.who == "bot"
+        self._records.save_turn(
+            call_sid,
+            turn.number,
+            stream_sid=stream_sid,
+            at_ms=turn.at_ms,
+            who=turn.who,
+            kind=turn.kind,
+            phrase=turn.phrase,
+            text=turn.text,
+            heard=turn.heard if by_bot else None,
+            audio_ms=turn.audio_ms if by_bot else None,
+            heard_ms=turn.heard_ms,
+            language=turn.language,
+            step=turn.step,
+            latency_ms=turn.latency_ms,
+            judge_ms=turn.judge_ms,
+        )
+
+    def _save_findings(self, call_sid: str, talk: Conversation, news: News) -> None:
+        for position, answer in news.answers:
+            self._records.save_answer(
+                call_sid,
+                answer.step,
+                value=answer.value,
+                unanswered=answer.unanswered or None,
+                language=talk.language.current,
+                at_ms=talk.chronicle.at_ms,
+                position=position,
+            )
+        for number, at_ms, breach in news.breaches:
+            log.warning("breach: %s %s", breach.what, breach.detail[:LONGEST_DETAIL], extra={"call_sid": call_sid})
+            self._records.save_breach(call_sid, number, at_ms=at_ms, what=breach.what, detail=breach.detail)
+        for run in news.tools:
+            self._records.save_tool_call(
+                call_sid,
+                run.call_id,
+                name=run.name,
+                arguments=run.arguments,
+                output=run.output,
+                at_ms=run.at_ms,
+                duration_ms=run.duration_ms,
+            )
+
+    def _save_usage(self, call_sid: str, chronicle: Chronicle) -> None:
+        used = chronicle.usage
+        self._records.save_usage(
+            call_sid,
+            self._model,
+            responses=used.responses,
+            input_text=used.input_text,
+            input_audio=used.input_audio,
+            cached_text=used.cached_text,
+            cached_audio=used.cached_audio,
+            output_text=used.output_text,
+            output_audio=used.output_audio,
+            cost_micro_usd=self._prices.micro_usd(self._model, used),
+        )
+        if chronicle.transcribed_s:
+            self._records.save_usage(
+                call_sid,
+                self._transcriber,
+                audio_s=chronicle.transcribed_s,
+                cost_micro_usd=self._prices.audio_micro_usd(self._transcriber, chronicle.transcribed_s),
+            )
