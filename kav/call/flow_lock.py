@@ -282,9 +282,10 @@ class FlowLock:
     def _give_up_on(self, step: Step, reason: str) -> Directive:
         """The step stays unanswered, on record, and the flow goes on as the flow file says."""
         self.answers[step.id] = Answer(step.id, None, unanswered=reason)
-        if reason != "dont_know" and step.give_up == "transfer" and self.flow.transfer is not None:
+        may_stay_open = reason == "dont_know" and step.optional
+        if not may_stay_open and step.give_up == "transfer" and self.flow.transfer is not None:
             return Directive("transfer")
-        if reason != "dont_know" and step.give_up == "end":
+        if not may_stay_open and step.give_up == "end":
             return self._close()
         self._go_to(self.flow.after(step, None))
         return self._ask_active("ask")

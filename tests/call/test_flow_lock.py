@@ -174,6 +174,13 @@ def test_dont_know_is_taken_where_the_flow_allows() -> None:
     assert lock.answers["name"].unanswered == "dont_know"
 
 
+@pytest.mark.parametrize(("optional", "say"), [(False, "transfer"), (True, "ask")])
+def test_a_last_dont_know_is_handed_over_unless_the_step_may_stay_open(optional: bool, say: str) -> None:
+    step = replace(CITY, optional=optional, max_asks=1, give_up="transfer")
+    ruling = asked(FlowLock(replace(FLOW, steps=(step, NAME)))).judge("unclear", {"reason": "dont_know"})
+    assert ruling.directive.say == say
+
+
 def test_a_step_that_was_asked_too_often_is_recorded_as_unanswered(lock: FlowLock) -> None:
     for _ in range(2):
         assert lock.judge("unclear", {}).directive == Directive("not_understood", "city")
