@@ -6,7 +6,7 @@ verdicts = judge(scenario, performance)             # rehearsal.verdict
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
@@ -54,6 +54,10 @@ class Performance:
     rules_broken: tuple[str, ...]
     missed: str = ""
     """Why the scenario was not played to its end."""
+    asked: Mapping[str, int] = field(default_factory=dict)
+    """How often each of the scenario's services was asked."""
+    tool_outputs: tuple[str, ...] = ()
+    """What the model was given of its tools."""
 
 
 @dataclass
@@ -73,6 +77,8 @@ async def play(world: World, scenario: Scenario, tell: Tell, speak: Speak) -> Pe
     prompter = Prompter(scenario.language, speak)
     line = CallScript(line=Line(delay_s=scenario.network_delay_ms / 1000))
     call = await world.call(prompter, line, from_=scenario.from_, to=scenario.to)
+    for service in scenario.services:
+        world.tools.offer(service.asked, service.answers, after_s=service.after_s, status=service.status)
     player = Player(world, call, scenario, prompter, speak, tell)
     watching = asyncio.get_running_loop().create_task(player.watch())
     try:
@@ -270,6 +276,13 @@ class Player:
                 *(_of_model(violation) for session in sessions for violation in session.violations),
             ),
             missed=missed,
+            asked={service.asked: self._world.tools.times(service.asked) for service in self._scenario.services},
+            tool_outputs=tuple(
+                item.output
+                for session in sessions
+                for item in session.conversation.items
+                if item.type == "function_call_output"
+            ),
         )
 
 

@@ -158,6 +158,17 @@ class Heard(_Strict):
         return self.whole or self.cut_off or ""
 
 
+class Service(_Strict):
+    """What the service behind a business's tool answers when it is asked; each must be."""
+
+    asked: str = Field(pattern="^/")
+    """Path and query."""
+    answers: Any
+    """A text, or what becomes JSON."""
+    after_s: float = Field(default=0.0, ge=0, le=60)
+    status: int = Field(default=200, ge=200, le=599)
+
+
 class Expect(_Strict):
     """What must be true of the call; what is not mentioned is not judged, but for the rules that every call keeps."""
 
@@ -186,6 +197,7 @@ class Scenario(_Strict):
     """What caller and model speak where a line does not say."""
     network_delay_ms: float = Field(default=0, ge=0, le=2000)
     """Between Twilio and Kav, each way."""
+    services: tuple[Service, ...] = ()
     steps: tuple[Step, ...]
     expect: Expect = Expect()
 
@@ -244,7 +256,7 @@ def _with_tuples(data: object) -> object:
 
 
 def _plain(key: str, value: object) -> object:
-    return value if key == "arguments" else _with_tuples(value)
+    return value if key in ("arguments", "answers") else _with_tuples(value)
 
 
 def _judgements(data: object) -> object:
@@ -308,6 +320,7 @@ def _fields_at(place: Place) -> list[str]:
         "steps": Step,
         "judge": Judgement,
         "replies": ModelReply,
+        "services": Service,
         "expect": Expect,
         "heard": Heard,
     }

@@ -1,12 +1,13 @@
 """What must be true of a call that was played: one verdict for each promise. Pure."""
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
 
 from rehearsal.hearing import Sound
 from rehearsal.player import Performance, matches
-from rehearsal.scenario import Expect, Heard, Scenario
+from rehearsal.scenario import Expect, Heard, Scenario, Service
 from rehearsal.witness import Fin, bot_line
 
 MEMORY_MS = 100.0
@@ -101,8 +102,29 @@ def _lateness(within_s: float, fin: Fin) -> str:
     return f"{fin.socket} after {fin.took_ms:.0f} ms" if fin.took_ms > within_s * 1000 else ""
 
 
+def _served(service: Service, seen: Performance) -> Iterator[Verdict]:
+    """A service is asked, and what it answers reaches the model."""
+    asked, learnt = f"the tool asks {service.asked}", "the model learns what it answers"
+    if not seen.record_readable:
+        where = "only a Kav that the rehearsal starts asks the services here"
+        yield from (Verdict(asked, None, where), Verdict(learnt, None, where))
+        return
+    yield Verdict(asked, bool(seen.asked.get(service.asked)), f"{seen.asked.get(service.asked, 0)} times")
+    if service.status < 300:
+        yield Verdict(learnt, any(_means(text, service.answers) for text in seen.tool_outputs), _all(seen.tool_outputs))
+
+
+def _means(output: str, answers: object) -> bool:
+    try:
+        return output == answers or json.loads(output) == answers
+    except ValueError:
+        return False
+
+
 def _of_every_call(scenario: Scenario, seen: Performance) -> Iterator[Verdict]:
     """What holds for each call, whatever the scenario says."""
+    for service in scenario.services:
+        yield from _served(service, seen)
     for sound in seen.sounds:
         if sound.cut == "cleared" or (not sound.cut and bot_line(sound).is_shortened):
             yield _memory(sound, MEMORY_MS + 2 * scenario.network_delay_ms)

@@ -25,6 +25,7 @@ from rehearsal.kav import KavProcess, free_port
 from rehearsal.model import Faults, ModelServer, ModelSession, ObedientScript, Script, SessionInfo, Tuning
 from rehearsal.model.mulaw import hum
 from rehearsal.model.script import Speak
+from rehearsal.tools import SECRETS, ToolServer
 from rehearsal.twilio import ACCOUNT_SID, NUMBER, Call, CallScript, Twilio
 
 AUTH_TOKEN = "twilio-auth-token-of-the-rehearsal"
@@ -84,6 +85,7 @@ class World:
         self.twilio = Twilio(
             kav.url, kav.auth_token or None, kav.account_sid, public_url=kav.public_url or None, voice=speak
         )
+        self.tools = ToolServer()
         self._settings = dict(settings or {})
         self._open = AsyncExitStack()
         self._kav: KavProcess | None = None
@@ -104,6 +106,7 @@ class World:
         async with AsyncExitStack() as opening:  # what is open when something else fails is closed again
             await opening.enter_async_context(self.model)
             await opening.enter_async_context(self.twilio)
+            await opening.enter_async_context(self.tools)
             if self._elsewhere is None:
                 self._kav = await opening.enter_async_context(KavProcess(self._environment(), port=self._port))
             self._open = opening.pop_all()
@@ -124,7 +127,8 @@ class World:
             "KAV_DEFAULT_NUMBERS": "*",
         }
         mode = account if self._signed else {"KAV_REHEARSAL": "1"}
-        return {**mode, "OPENAI_REALTIME_URL": self.model.url, **self._settings}
+        services = {"KAV_TOOLS_URL": self.tools.url, **SECRETS}
+        return {**mode, "OPENAI_REALTIME_URL": self.model.url, **services, **self._settings}
 
     async def call(
         self,
