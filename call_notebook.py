@@ -54,7 +54,7 @@ class Notebook:
             phrase=turn.phrase,
             text=turn.text,
             heard=turn.heard if by_bot else None,
-            audio_ms=turn.audio_ms if by_bot else None,
+            audio_ms=turn.audio_ms,
             heard_ms=turn.heard_ms,
             language=turn.language,
             step=turn.step,

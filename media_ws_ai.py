@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, cast
 from zoneinfo import ZoneInfo
 
 import gevent
@@ -55,6 +55,14 @@ class Tally:
     frames_out: int = 0
     dropped: int = 0
     barge_ins: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Glimpse:
+    """What a stream is at, for whoever watches."""
+
+    speaking: Literal["caller", "bot", "nobody"]
+    barge_ins: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +263,11 @@ class Stream:
         if action.apologise:
             after = "announced_transfer" if self._flow.transfer is not None else "apology"
         self.end(action.reason, after_stream=after)
+
+    def glimpse(self) -> Glimpse:
+        """Say who is speaking; reads, and decides nothing."""
+        bot: Literal["bot", "nobody"] = "nobody" if self._session.playhead.quiet_by(time.monotonic()) else "bot"
+        return Glimpse("caller" if self._session.listening else bot, self._tally.barge_ins)
 
     # The end
 

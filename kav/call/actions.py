@@ -15,6 +15,7 @@ EndReason = Literal[
     "goodbye",  # the closing sentence was heard
     "transferred",  # handed to a human
     "silence",  # the caller said nothing for too long
+    "operator",  # whoever runs Kav ended it, in the console or over the API
     "machine",  # an answering machine or a fax took an outbound call
     "socket_lost",  # the media socket died and Twilio did not come back
     "no_media",  # Twilio sent no frame for too long

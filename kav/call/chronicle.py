@@ -41,11 +41,13 @@ class Turn:
     """How much of that the judgement took."""
     audio: dict[str, int] = field(default_factory=dict)
     """Bytes of the bot's audio, by item."""
+    spoken_ms: int = 0
+    """How long the caller spoke, up to `at_ms`, when their turn was over."""
 
     @property
     def audio_ms(self) -> int:
-        """How long the bot's words are."""
-        return sum(self.audio.values()) // BYTES_PER_MS
+        """How long the words are."""
+        return self.spoken_ms if self.who == "caller" else sum(self.audio.values()) // BYTES_PER_MS
 
     @property
     def heard(self) -> str:
@@ -104,6 +106,7 @@ class Chronicle:
     _speaking: tuple[str, Turn] | None = None
     """The response that is being spoken, and its turn."""
     _caller_items: dict[str, Turn] = field(default_factory=dict)
+    _speech_began_at: float | None = None
     _turn_ended_at: float | None = None
     _judge_ms: int | None = None
 
@@ -119,10 +122,16 @@ class Chronicle:
 
     # The caller
 
+    def speech_began(self) -> None:
+        """The caller speaks."""
+        self._speech_began_at = self.now
+
     def caller_turn(self, item_id: str, step: str) -> None:
         """The caller has said something; the words come later."""
         self._turn_ended_at, self._judge_ms = self.now, None
-        self._caller_items[item_id] = self._turn("caller", "caller", step=step)
+        turn = self._caller_items[item_id] = self._turn("caller", "caller", step=step)
+        began_at, self._speech_began_at = self._speech_began_at, None
+        turn.spoken_ms = round((self.now - began_at) * 1000) if began_at is not None else 0
 
     def caller_words(self, item_id: str, text: str, seconds: float = 0.0) -> None:
         """The words of a turn of the caller's, and how much speech they were made of, where that is said."""

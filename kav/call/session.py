@@ -24,6 +24,7 @@ from kav.call.actions import (
 )
 from kav.call.audit import Breach
 from kav.call.conversation import Conversation
+from kav.call.deadlines import Deadlines
 from kav.call.events import (
     AudioDelta,
     BotWords,
@@ -54,14 +55,8 @@ from kav.call.playhead import Interruption, Playhead
 from kav.call.replies import GIVE_UP, Replies, Reply, Response
 from kav.call.silence import SilenceClock
 
-LIMIT_NOTICE_S: Final = 60.0
-"""How long before the hard limit the caller is told of it: enough for a last question."""
-
 MAX_TYPED_EARLY: Final = 8
 """Lines that are kept for a model that is not there yet."""
-
-LIMIT_NOTICES: Final = 3
-"""Times that the notice is begun: one that was cut off is said again, but not to the end of the call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +72,13 @@ class CallRules:
 
 
 class CallSession:
-    """Decides for one stream. Every method is free of I/O, so that a transition is atomic between greenlets.
+    """Decides for one stream. Every method is free of I/O, so that a transition is atomic between greenlets."""
 
-    Without a `conversation` the flow has no steps: nothing is judged, every turn is answered.
-    """
-
-    def __init__(self, rules: CallRules, conversation: Conversation | None = None) -> None:
+    def __init__(self, rules: CallRules, conversation: Conversation) -> None:
         self.playhead = Playhead()
-        self._rules = rules
-        self._conversation = conversation
+        self._opening = rules.opening
+        self._talk = conversation
+        self._deadlines = Deadlines(rules.max_call_s, rules.reply_timeout_s)
         self._silence_clock = SilenceClock(rules.silence_ask_s, rules.silence_close_s)
         self._last_words = ""
         """What the bot said last, as far as it has said it."""
@@ -94,21 +87,12 @@ class CallSession:
         self._keypad = Keypad()
         self._keyed_for = ("", "")
         """The question that was open when the caller began to key."""
-        own_tools = conversation.flow.tools if conversation is not None else ()
-        self._replies = Replies(rules.reply_timeout_s, (tool.name for tool in own_tools))
+        self._replies = Replies(rules.reply_timeout_s, (tool.name for tool in conversation.flow.tools))
         self._direction: Direction | None = None
-        self._started_at: float | None = None
-        self._model_seen_at: float | None = None
-        """When the model last said anything; None until it is ready."""
         self._listening = False
         self._typed_early: list[CallerTyped] = []
         """Lines that were typed before the model was there."""
         self._over = False
-        self._probe_key: str | None = None
-        """Key of a phrase that was asked for: its item is known to the model."""
-        self._probed = False
-        self._limit_notices = 0
-        self._limit_told = False
         self._handlers: dict[type, Callable[..., list[Action]]] = {
             StreamStarted: self._stream_started,
             ModelReady: self._model_ready,
@@ -152,49 +136,42 @@ class CallSession:
         """Take one event; return what to do, in order. After the end: nothing."""
         if self._over:
             return []
-        talk = self._conversation
-        if talk is not None:
-            talk.chronicle.now = event.at
+        self._talk.chronicle.now = event.at
         actions = self._handlers[type(event)](event)
         for action in actions:
             if isinstance(action, EndCall):
                 self._close(event.at)
             elif isinstance(action, RequestResponse) and action.kind == "phrase":
-                self._probe_key = action.key
+                self._deadlines.probe_key = action.key
         return actions
 
     def model_seen(self, at: float) -> None:
         """Note that the model said something at `at`, whatever it was."""
-        if self._model_seen_at is not None:
-            self._model_seen_at = at
-            self._probed = False
+        self._deadlines.model_seen(at)
 
     # The two beginnings, and the end
 
     def _stream_started(self, event: StreamStarted) -> list[Action]:
-        if self._started_at is not None:
+        if self._deadlines.started_at is not None:
             return []
-        self._started_at, self._direction = event.at, event.direction
-        if self._conversation is not None:
-            self._conversation.farewell.lose()
-            self._conversation.chronicle.begin()
+        self._deadlines.started_at, self._direction = event.at, event.direction
+        self._talk.farewell.lose()
+        self._talk.chronicle.begin()
         return self._open(event.at)
 
     def _model_ready(self, event: ModelReady) -> list[Action]:
-        if self._model_seen_at is not None:
+        if self._deadlines.model_seen_at is not None:
             return []
-        self._model_seen_at = event.at
+        self._deadlines.model_seen_at = event.at
         actions, early = self._open(event.at), self._typed_early
         return [*actions, *(action for line in early for action in self._caller_typed(replace(line, at=event.at)))]
 
     def _open(self, at: float) -> list[Action]:
         """Greet, once both the caller and the model are there."""
-        if self._started_at is None or self._model_seen_at is None:
+        if not self._deadlines.both_there:
             return []
         self._hold()
-        opening = self._rules.opening
-        talk = self._conversation
-        return self._replies.owe(at, talk.opening(opening) if talk is not None else Reply("phrase", opening))
+        return self._replies.owe(at, self._talk.opening(self._opening))
 
     def _model_lost(self, _: ModelLost) -> list[Action]:
         return [GIVE_UP]
@@ -210,13 +187,14 @@ class CallSession:
 
     def _hold(self) -> None:
         """Nothing may be asked for while the caller speaks or keys, or while one of the two is not there yet."""
-        there = self._started_at is not None and self._model_seen_at is not None
-        self._replies.held = self._listening or self._keypad.pending or not there
+        self._replies.held = self._listening or self._keypad.pending or not self._deadlines.both_there
 
     # The caller
 
     def _speech_started(self, event: SpeechStarted) -> list[Action]:
         self._listening = self._replies.held = True
+        if self._conversation is not None:
+            self._conversation.chronicle.speech_began()
         return self._give_the_floor(event.at)
 
     def _give_the_floor(self, at: float, *, spare_judge: bool = False) -> list[Action]:
@@ -225,10 +203,8 @@ class CallSession:
         self._say_limit_again(at)
         unsaid = self._replies.unsaid
         self._replies.forget()
-        if self._conversation is None:
-            return self._silence(at)
-        self._note_what_was_heard(self._conversation, at, unsaid=unsaid)
-        goodbye_stands = self._conversation.caller_speaks()
+        self._note_what_was_heard(at, unsaid=unsaid)
+        goodbye_stands = self._talk.caller_speaks()
         silence = self._silence(at, spare_judge=spare_judge)
         return [*silence, *([EndCall("goodbye")] if goodbye_stands else [])]
 
@@ -238,19 +214,19 @@ class CallSession:
         coming = response is not None and not response.dead and response.reply.phrase == "limit_notice"
         sounding = self._last_reply is not None and self._last_reply.phrase == "limit_notice"
         if coming or (sounding and not self.playhead.quiet_by(at)):
-            self._limit_told = self._limit_notices >= LIMIT_NOTICES
+            self._deadlines.notice_was_cut()
 
-    def _note_what_was_heard(self, talk: Conversation, at: float, *, unsaid: bool) -> None:
+    def _note_what_was_heard(self, at: float, *, unsaid: bool) -> None:
         """Was the question asked before the caller spoke?"""
         response = self._replies.response
         ruled = response is not None and (response.reply.kind != "judge" or response.called_tools)
         if unsaid or (response is not None and not response.dead and not response.spoke and ruled):
-            talk.interrupted("", 0.0)
+            self._talk.interrupted("", 0.0)
         elif self.playhead.quiet:
-            talk.heard()
+            self._talk.heard()
         else:
             whole = response is None or response.dead
-            talk.interrupted(self._last_words, self.playhead.share_heard(at), whole=whole)
+            self._talk.interrupted(self._last_words, self.playhead.share_heard(at), whole=whole)
 
     def _silence(self, at: float, *, spare_judge: bool = False) -> list[Action]:
         """Whatever the bot is saying, or about to say, is not said; the model remembers what was heard."""
@@ -267,60 +243,52 @@ class CallSession:
         return [*actions, *(DeleteItem(item_id) for item_id in (*cut.delete, *unheard))]
 
     def _note_cut(self, cut: Interruption) -> None:
-        if self._conversation is None:
-            return
         for item_id, heard_ms in (*([cut.truncate] if cut.truncate is not None else []), *((i, 0) for i in cut.delete)):
-            self._conversation.chronicle.cut(item_id, heard_ms)
+            self._talk.chronicle.cut(item_id, heard_ms)
 
     def _turn_committed(self, event: TurnCommitted) -> list[Action]:
         self._listening = False
         self._hold()
-        talk = self._conversation
-        return self._replies.owe(event.at, talk.turn(event.item_id) if talk is not None else Reply("answer"))
+        return self._replies.owe(event.at, self._talk.turn(event.item_id))
 
     def _key_pressed(self, event: KeyPressed) -> list[Action]:
         """A key silences the bot as a word does; the entry that it completes is ruled on without the model."""
         self._silence_clock.reset()
-        talk = self._conversation
-        if talk is None:
-            return []
         goes_on = self._keypad.pending
-        entry = self._keypad.press(event.at, event.digit, talk.lock.keys_wanted())
+        entry = self._keypad.press(event.at, event.digit, self._talk.lock.keys_wanted())
         if entry is None and not self._keypad.pending:
             return []
         actions = self._give_the_floor(event.at, spare_judge=True) if not goes_on else []
-        self._keyed_for = self._keyed_for if goes_on else talk.open_question
+        self._keyed_for = self._keyed_for if goes_on else self._talk.open_question
         self._hold()
-        ended = any(isinstance(action, EndCall) for action in actions)
-        return actions if ended or entry is None else [*actions, *self._keyed(talk, event.at, entry)]
+        return actions if _ends(actions) or entry is None else [*actions, *self._keyed(event.at, entry)]
 
-    def _keyed(self, talk: Conversation, at: float, entry: str) -> list[Action]:
+    def _keyed(self, at: float, entry: str) -> list[Action]:
         """An entry is complete: it answers the question it was begun for, unless the model's judgement came before."""
         self._hold()
-        if talk.open_question != self._keyed_for:
+        if self._talk.open_question != self._keyed_for:
             return self._replies.ask(at)
-        talk.chronicle.keyed(entry, self._keyed_for[0])
+        self._talk.chronicle.keyed(entry, self._keyed_for[0])
         self._replies.forget()
-        actions, reply = self._replies.silence(at), talk.keyed(entry)
+        actions, reply = self._replies.silence(at), self._talk.keyed(entry)
         spoken_to = self._listening or self._replies.turn_waits  # what was said besides is judged, and gets the reply
         return [*actions, *(self._replies.ask(at) if spoken_to else self._replies.owe(at, reply))]
 
     def _caller_words(self, event: CallerWords) -> list[Action]:
-        if self._conversation is not None:
-            self._conversation.chronicle.caller_words(event.item_id, event.text, event.seconds)
-            self._conversation.transcribed(event.item_id, event.text)
+        self._talk.chronicle.caller_words(event.item_id, event.text, event.seconds)
+        self._talk.transcribed(event.item_id, event.text)
         return []
 
     def _caller_typed(self, event: CallerTyped) -> list[Action]:
         """A typed line is a turn that begins and ends in one moment: the bot is silent, and owes an answer."""
-        if self._model_seen_at is None:
+        if self._deadlines.model_seen_at is None:
             self._typed_early = [*self._typed_early, event][:MAX_TYPED_EARLY]
             return []
-        actions, talk = self._give_the_floor(event.at), self._conversation
-        if any(isinstance(action, EndCall) for action in actions):
+        actions = self._give_the_floor(event.at)
+        if _ends(actions):
             return actions
         self._hold()
-        reply = talk.turn(event.item_id) if talk is not None else Reply("answer")
+        reply = self._talk.turn(event.item_id)
         self._caller_words(CallerWords(event.at, event.item_id, event.text))
         return [*actions, AddCallerText(event.item_id, event.text), *self._replies.owe(event.at, reply)]
 
@@ -332,8 +300,7 @@ class CallSession:
             said = response.words.get(event.item_id, "")
             response.words[event.item_id] = event.text if event.whole else said + event.text
             self._last_words = response.transcript
-            if self._conversation is not None:
-                self._conversation.words_said(response.reply, event.response_id, response.transcript)
+            self._talk.words_said(response.reply, event.response_id, response.transcript)
         return []
 
     def _audio_delta(self, event: AudioDelta) -> list[Action]:
@@ -341,10 +308,9 @@ class CallSession:
         if response is None:
             return []
         begins, response.spoke, self._last_reply = not response.spoke, True, response.reply
-        if self._conversation is not None:
-            self._conversation.sounds(response.reply, event.response_id, event.item_id, event.length)
-            if begins:
-                self._conversation.words_said(response.reply, event.response_id, response.transcript)
+        self._talk.sounds(response.reply, event.response_id, event.item_id, event.length)
+        if begins:
+            self._talk.words_said(response.reply, event.response_id, response.transcript)
         if event.item_id in response.unheard:
             response.unheard.remove(event.item_id)
         mark = self.playhead.send(event.at, event.item_id, event.length)
@@ -355,51 +321,50 @@ class CallSession:
         return self._marked(self.playhead.complete()) if response is not None else []
 
     def _response_done(self, event: ResponseDone) -> list[Action]:
-        if self._conversation is not None and event.usage is not None:
-            self._conversation.chronicle.used(event.usage)
+        if event.usage is not None:
+            self._talk.chronicle.used(event.usage)
         response = self._replies.live(event.response_id, event.at)
         if response is None:
             return self._replies.done(event)
         last = self._marked(self.playhead.complete())
-        follow_up = self._follow_up(response, event) if self._conversation is not None else None
+        follow_up = self._follow_up(response, event)
         actions = [*last, *self._replies.done(event)]
         return [*actions, *self._replies.owe(event.at, follow_up)] if follow_up is not None else actions
 
     def _follow_up(self, response: Response, event: ResponseDone) -> Reply | None:
         """Return what the script owes after a response that was not cut off."""
-        talk = self._conversation
-        if talk is None or event.status != "completed":
+        if event.status != "completed":
             return None
         if response.reply.kind != "judge":
             goes_on = response.called_tools  # what was said before the call is not all of it
-            return talk.said(response.reply, response.transcript) if response.spoke and not goes_on else None
+            return self._talk.said(response.reply, response.transcript) if response.spoke and not goes_on else None
         if response.called_tools or response.reply.attempts == 0:
             return None
         response.called_tools = True  # asked twice, and it did not judge: nothing more is expected of it
-        return talk.unjudged()
+        return self._talk.unjudged()
 
     def _marked(self, name: str | None) -> list[Action]:
         return [SendMark(name, self.playhead.generation)] if name is not None else []
 
     def _tool_called(self, event: ToolCalled) -> list[Action]:
-        talk, response = self._conversation, self._replies.live(event.response_id, event.at)
-        if talk is None or response is None or response.reply.kind != "judge":
+        response = self._replies.live(event.response_id, event.at)
+        if response is None or response.reply.kind != "judge":
             return self._own_tool_called(event)
         if not self._replies.is_new(event.call_id):
             return []
         if response.called_tools:
             return [SendToolOutput(event.call_id, "ignored: one call for each turn")]
         response.called_tools = True
-        reply = talk.judged(event.name, event.arguments, response.asked_at, event.call_id)
+        reply = self._talk.judged(event.name, event.arguments, response.asked_at, event.call_id)
         return [SendToolOutput(event.call_id, "noted"), *self._replies.owe(event.at, reply)]
 
     def _own_tool_called(self, event: ToolCalled) -> list[Action]:
-        actions, talk = self._replies.tool_called(event), self._conversation
+        actions = self._replies.tool_called(event)
         kinds = [type(action) for action in actions]
-        if talk is not None and RunTool in kinds:
-            talk.chronicle.tool_called(event.call_id, event.name, event.arguments)
-        elif talk is not None and SendToolOutput in kinds:
-            talk.note(Breach("tool not offered", event.name))
+        if RunTool in kinds:
+            self._talk.chronicle.tool_called(event.call_id, event.name, event.arguments)
+        elif SendToolOutput in kinds:
+            self._talk.note(Breach("tool not offered", event.name))
         return actions
 
     def _tool_finished(self, event: ToolFinished) -> list[Action]:
@@ -408,8 +373,8 @@ class CallSession:
     def _tools_back(self, actions: list[Action]) -> list[Action]:
         """Put what tools have brought on the call's account."""
         for action in actions:
-            if isinstance(action, SendToolOutput) and self._conversation is not None:
-                self._conversation.chronicle.tool_finished(action.call_id, action.output)
+            if isinstance(action, SendToolOutput):
+                self._talk.chronicle.tool_finished(action.call_id, action.output)
         return actions
 
     # Time
@@ -420,70 +385,48 @@ class CallSession:
 
     def _last_words_heard(self, at: float) -> list[Action]:
         """A closing, or the word that a human takes over, ends the stream when it was said to its end, and heard."""
-        talk = self._conversation
-        if talk is None or not self._replies.idle or not self.playhead.quiet_by(at):
+        if not self._replies.idle or not self.playhead.quiet_by(at):
             return []
-        if talk.farewell.said:
+        if self._talk.farewell.said:
             return [EndCall("goodbye")]
-        return [EndCall("transferred")] if talk.hand_over() else []
+        return [EndCall("transferred")] if self._talk.hand_over() else []
 
     def _hub_late(self, event: HubLate) -> list[Action]:
         """Time in which the process stood still is not time that the model was quiet in."""
         self._replies.forgive(event.by_s)
-        if self._model_seen_at is not None:
-            self._model_seen_at += event.by_s
+        self._deadlines.forgive(event.by_s)
         return []
 
     def _tick(self, event: Tick) -> list[Action]:
-        if self._started_at is None:
+        if self._deadlines.started_at is None:
             return []
-        lasted_s = event.at - self._started_at
-        if lasted_s >= self._rules.max_call_s:
+        if self._deadlines.limit_reached(event.at):
             return [EndCall("max_duration")]
-        if self._model_stalled(event.at, lasted_s):
+        if self._replies.stalled(event.at) or self._deadlines.model_silent(event.at):
             return [GIVE_UP]
         if ending := self._last_words_heard(event.at):
             return ending
-        talk, entry = self._conversation, self._keypad.tick(event.at)
-        if talk is not None and entry is not None:
-            return self._keyed(talk, event.at, entry)
+        entry = self._keypad.tick(event.at)
+        if entry is not None:
+            return self._keyed(event.at, entry)
         lost = self._tools_back(self._replies.give_up_tools(event.at))
-        actions = self._notice_limit(event.at, lasted_s) or self._replies.ask(event.at)
+        notice = self._talk.notice_limit() if self._deadlines.notice_due(event.at) else None
+        actions = self._replies.owe(event.at, notice) if notice is not None else self._replies.ask(event.at)
         return [*lost, *actions, *self._listen_for_silence(event.at), *self._probe(event.at)]
 
     def _listen_for_silence(self, at: float) -> list[Action]:
         """Ask once whether the caller is there, then end a call that nobody is on."""
         idle = not (self._listening or self._keypad.pending) and self._replies.idle and self.playhead.quiet_by(at)
-        ready = self._model_seen_at is not None
-        due = self._silence_clock.tick(at, idle=idle and ready)
+        due = self._silence_clock.tick(at, idle=idle and self._deadlines.both_there)
         if due == "close":
             return [EndCall("silence")]
-        if due == "ask":
-            talk = self._conversation
-            return self._replies.owe(at, talk.presence() if talk is not None else Reply("phrase", "still_there"))
-        return []
-
-    def _model_stalled(self, at: float, lasted_s: float) -> bool:
-        if self._model_seen_at is None:
-            return lasted_s >= self._rules.reply_timeout_s
-        unanswered = self._probed and at - self._model_seen_at >= self._rules.reply_timeout_s
-        return self._replies.stalled(at) or unanswered
-
-    def _notice_limit(self, at: float, lasted_s: float) -> list[Action]:
-        notice_at_s = self._rules.max_call_s - LIMIT_NOTICE_S
-        if self._limit_told or notice_at_s <= 0 or lasted_s < notice_at_s:
-            return []
-        self._limit_told = True
-        self._limit_notices += 1
-        talk = self._conversation
-        return self._replies.owe(at, talk.notice_limit() if talk is not None else Reply("phrase", "limit_notice"))
+        return self._replies.owe(at, self._talk.presence()) if due == "ask" else []
 
     def _probe(self, at: float) -> list[Action]:
-        """A model that has said nothing for half of its time is asked whether it is there: it may hear nobody."""
-        idle = self._replies.response is None and self._model_seen_at is not None
-        if not idle or self._probed or self._probe_key is None:
-            return []
-        if at - (self._model_seen_at or 0.0) < self._rules.reply_timeout_s / 2:
-            return []
-        self._probed = True
-        return [ProbeModel(self._probe_key)]
+        """Ask a model that has been silent for long, while nothing was asked of it, whether it is there."""
+        key = self._deadlines.probe_due(at) if self._replies.response is None else None
+        return [ProbeModel(key)] if key is not None else []
+
+
+def _ends(actions: list[Action]) -> bool:
+    return any(isinstance(action, EndCall) for action in actions)

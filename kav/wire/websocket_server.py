@@ -9,7 +9,7 @@
 
 import logging
 from collections.abc import Callable, Iterable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, ClassVar, Final
 
 import gevent
@@ -37,6 +37,10 @@ KEEP_ALIVE_S: Final = 95.0
 
 SOCKET: Final = "kav.socket"
 """Key in the WSGI environment under which the connection's socket is found."""
+
+EXTEND: Final = "kav.extend"
+"""Key in the WSGI environment of a function that gives the answer REQUEST_TIMEOUT_S anew: for one that goes on and on,
+piece by piece, and is given up when a single piece is not taken."""
 
 log = logging.getLogger(__name__)
 
@@ -134,6 +138,7 @@ class WebSocketHandler(WSGIHandler):
         """Return the WSGI environment, with the socket in it; called when the headers are complete."""
         environ = super().get_environ()
         environ[SOCKET] = self.socket
+        environ[EXTEND] = partial(self._start_timer, self.request_timeout_s)
         if environ.get("HTTP_UPGRADE", "").lower() == "websocket":
             self._stop_timer()
         else:

@@ -55,6 +55,15 @@ def test_what_plays_when_the_caller_hangs_up_was_heard_so_far() -> None:
     assert news(talk).turns[0].heard_ms == 302
 
 
+def test_a_turn_of_the_callers_says_how_long_they_spoke() -> None:
+    talk = greeted()
+    talk.speech()
+    talk.now += 1.5
+    talk.commit()
+    turn = news(talk).turns[-1]
+    assert (turn.who, turn.audio_ms) == ("caller", 1500)
+
+
 def test_the_callers_words_come_late_and_are_theirs_all_the_same() -> None:
     talk = greeted()
     talk.turn()
