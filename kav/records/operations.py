@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Connection, Table
 
@@ -10,7 +10,8 @@ from kav.records import migration, repository
 from kav.records.backlog import Operation
 from kav.records.models import ANSWERS, CALLS, PARTS
 from kav.records.parts import PartRecord
-from kav.records.repository import CallRecord, Record
+from kav.records.repository import CallFields, CallRecord, Record
+from kav.records.upserts import in_one
 
 SHOWN_DIGITS = 4  # of a telephone number in a log line: enough to find it, not enough to call it
 SHOWN_CHARS = 128  # of any other text: a log line is no place for ten kilobytes
@@ -31,18 +32,21 @@ class Save:
         record = self.record
         if isinstance(record, PartRecord):
             return (record.part, record.call_sid, record.key)
+        if isinstance(record, CallRecord):
+            return ("calls", record.call_sid)
         return None
 
     def joined(self, later: Operation) -> "Save":
         """This and a later record of the same row in one, which leaves the row as both would."""
         assert isinstance(later, Save)  # noqa: S101 - they have the same row
         mine, other = self.record, later.record
-        assert isinstance(mine, PartRecord)  # noqa: S101
-        assert isinstance(other, PartRecord)  # noqa: S101
-        if mine.table is ANSWERS:
-            return later
-        said = {name: value for name, value in other.known.items() if value is not None}
-        return Save(replace(mine, known={**mine.known, **said}))
+        if isinstance(mine, CallRecord) and isinstance(other, CallRecord):
+            return Save(
+                CallRecord(other.call_sid, cast("CallFields", in_one(CALLS, _dated(mine), _dated(other))), other.at)
+            )
+        if isinstance(mine, PartRecord) and isinstance(other, PartRecord) and mine.table is not ANSWERS:
+            return Save(replace(mine, known=in_one(mine.table, mine.known, other.known)))
+        return later  # an answer is told whole
 
     def apply(self, connection: Connection) -> str:
         """Store it."""
@@ -77,6 +81,11 @@ class Upgrade:
     def told(self) -> Mapping[str, Any]:
         """What to do when it fails for good."""
         return {"type": "Upgrade", "remedy": "run `flask --app app migrate` and read its error"}
+
+
+def _dated(record: CallRecord) -> dict[str, Any]:
+    """What is known, and since when: a call is as old as the first that was heard of it."""
+    return {**record.known, "created_at": record.known.get("created_at") or record.at}
 
 
 def without_words(record: Record) -> Record:

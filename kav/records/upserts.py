@@ -3,7 +3,7 @@
 Statements are built once and kept, for building one costs more than running it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
@@ -51,6 +51,19 @@ def _merged(old: Column[Any], new: ColumnElement[Any]) -> ColumnElement[Any]:
     if keeps == "until_erased":
         return case((old.table.c.erased_at.is_(None), new), else_=old)
     return new
+
+
+def in_one(table: Table, before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """What `merge` leaves of two sets of fields that come one after the other, before a database has seen either."""
+    known = {name: value for name, value in before.items() if value is not None}
+    for name, value in after.items():
+        if value is not None:
+            keep = _KEEPERS.get(table.c[name].info.get("keeps", ""))
+            known[name] = keep(known[name], value) if keep and name in known else value
+    return known
+
+
+_KEEPERS: Mapping[str, Callable[[Any, Any], Any]] = {"first": lambda old, _: old, "earliest": min, "greatest": max}
 
 
 def greatest(old: ColumnElement[Any], new: ColumnElement[Any]) -> ColumnElement[Any]:

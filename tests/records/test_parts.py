@@ -1,6 +1,6 @@
 """Guards what a call brought: each part can be told again and again, in pieces, and the row is the sum of it."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -16,19 +16,26 @@ from kav.records.parts import Part, PartRecord
 from kav.records.repository import CallRecord, StreamRecord
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
-pieces = st.lists(
-    st.fixed_dictionaries(
-        {},
-        optional={
-            "text": st.sampled_from(["", "שלום", "שלום, מה שלומך", None]),
-            "heard": st.sampled_from(["", "שלום", None]),
-            "heard_ms": st.sampled_from([0, 400, None]),
-            "latency_ms": st.sampled_from([612, 612.4, None]),
-        },
-    ),
-    min_size=1,
-    max_size=5,
-)
+TURN = {
+    "text": st.sampled_from(["", "שלום", "שלום, מה שלומך"]),
+    "heard": st.sampled_from(["", "שלום"]),
+    "heard_ms": st.sampled_from([0, 400]),
+    "latency_ms": st.sampled_from([612, 612.4]),
+}
+USAGE = {"input_text": st.integers(0, 9), "output_audio": st.integers(0, 9), "cost_micro_usd": st.integers(0, 9)}
+ANSWER = {"value": st.sampled_from(["חיפה", "עכו"]), "unanswered": st.sampled_from(["dont_know"])}
+CALL = {
+    "direction": st.sampled_from(["inbound", "outbound"]),
+    "business": st.sampled_from(["clinic", "locksmith"]),
+    "created_at": st.sampled_from([NOW - timedelta(seconds=5), NOW + timedelta(seconds=5)]),
+    "flow_done": st.booleans(),
+}
+
+
+def told(fields: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[list[dict[str, Any]]]:
+    """What is told of one row, in up to five pieces; anything may be missing, or None."""
+    optional = {name: st.none() | values for name, values in fields.items()}
+    return st.lists(st.fixed_dictionaries({}, optional=optional), min_size=1, max_size=5)
 
 
 def save(connection: Connection, part: Part, key: str | int, **known: Any) -> None:  # noqa: ANN401 - any column
@@ -128,20 +135,41 @@ def test_a_part_without_its_call_or_its_key_is_refused(connection: Connection, c
         repository.save(connection, PartRecord("answers", call_sid, key, {}, NOW))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(told=pieces, again=st.booleans())
+stories = (
+    st.tuples(st.just("turns"), told(TURN))
+    | st.tuples(st.just("usage"), told(USAGE))
+    | st.tuples(st.just("answers"), told(ANSWER))
+    | st.tuples(st.just("calls"), told(CALL))
+)
+
+
+def record(table: str, call_sid: str, known: dict[str, Any], second: int) -> Save:
+    at = NOW + timedelta(seconds=second)
+    if table == "calls":
+        return Save(CallRecord(call_sid, known, at))  # type: ignore[arg-type]  # the strategies' keys
+    key = 1 if table == "turns" else "gpt-realtime-2.1"
+    return Save(PartRecord(table, call_sid, key, known, at))  # type: ignore[arg-type]  # one of the parts
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(story=stories, again=st.booleans())
 def test_joining_records_that_wait_changes_nothing_in_the_row(
-    engine: Engine, told: list[dict[str, Any]], again: bool
+    engine: Engine, story: tuple[str, list[dict[str, Any]]], again: bool
 ) -> None:
-    one_by_one = [Save(PartRecord("turns", "CA1", 1, known, NOW)) for known in told]
-    joined = Save(PartRecord("turns", "CA2", 1, told[0], NOW))
-    for later in told[1:]:
-        joined = joined.joined(Save(PartRecord("turns", "CA2", 1, later, NOW)))
+    table, pieces = story
+    joined = record(table, "CA2", pieces[0], 0)
+    for second, known in enumerate(pieces[1:], start=1):
+        joined = joined.joined(record(table, "CA2", known, second))
     with engine.connect() as connection:
-        for save_one in one_by_one:
+        for second, known in enumerate(pieces):
             for _ in range(1 + again):
-                save_one.apply(connection)
+                record(table, "CA1", known, second).apply(connection)
         joined.apply(connection)
-        rows = [dict(call(connection, sid)["turns"][0], call_sid="") for sid in ("CA1", "CA2")]
+        one_by_one, at_once = (call(connection, sid) for sid in ("CA1", "CA2"))
         connection.rollback()
-    assert rows[0] == rows[1]
+    assert about(one_by_one, table) == about(at_once, table)
+
+
+def about(stored: dict[str, Any], table: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = [stored] if table == "calls" else stored[table]
+    return [{**row, "call_sid": ""} for row in rows]

@@ -178,6 +178,7 @@ def test_ten_minutes_of_a_hundred_calls_fit_while_the_database_is_away(sqlite_ur
         for turn in range(150):  # one every 4 s, told when it begins and when it is over
             result = records.save_turn(call_sid, turn, text="כן")
             records.save_turn(call_sid, turn, heard_ms=200)
+            records.save_call(call_sid, flow_done=False)
             if turn % 2:
                 records.save_tool_call(call_sid, f"call_{turn}", name="answer_step")
     assert result.error is None
