@@ -6,7 +6,7 @@ verdicts = judge(scenario, performance)             # rehearsal.verdict
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
@@ -15,8 +15,8 @@ from rehearsal.hearing import Hearing, Sound
 from rehearsal.model import ModelSession
 from rehearsal.model.rules import Violation
 from rehearsal.prompter import Prompter, Speak
-from rehearsal.scenario import ANY, Scenario, Step
-from rehearsal.twilio import Call, CallScript, Line
+from rehearsal.scenario import ANY, Scenario, Step, matches
+from rehearsal.twilio import Call, CallScript, Human, Line
 from rehearsal.twilio.observed import Notice
 from rehearsal.websocket import Peer
 from rehearsal.witness import CallerLine, Fin, Happening, Witness, bot_line
@@ -65,6 +65,8 @@ class _Part:
     """The caller's part, as far as it is played."""
 
     acted_at: float
+    took_floor: bool = False
+    """The last act was one that silences the bot."""
     speaking: asyncio.Task[None] | None = None
     line_began_at: float = 0.0
     lines: list[CallerLine] = field(default_factory=list)
@@ -74,9 +76,11 @@ class _Part:
 
 async def play(world: World, scenario: Scenario, tell: Tell, speak: Speak) -> Performance:
     """Play it to its end, whatever happens; a call that does not end by itself is hung up."""
-    prompter = Prompter(scenario.language, speak)
-    line = CallScript(line=Line(delay_s=scenario.network_delay_ms / 1000))
-    call = await world.call(prompter, line, from_=scenario.from_, to=scenario.to)
+    prompter = Prompter(scenario.language, speak, scenario.rewords)
+    script = CallScript(
+        line=Line(delay_s=scenario.network_delay_ms / 1000), human=Human(**scenario.person.model_dump())
+    )
+    call = await world.call(prompter, script, from_=scenario.from_, to=scenario.to)
     for service in scenario.services:
         world.tools.offer(service.asked, service.answers, after_s=service.after_s, status=service.status)
     player = Player(world, call, scenario, prompter, speak, tell)
@@ -163,10 +167,11 @@ class Player:
             raise Missed(f"what the bot said was over before {after_s * 1000:.0f} ms of it had sounded: {text!r}")
 
     def _fresh_sounds(self) -> list[Sound]:
-        """What can still be heard, or has begun, since the last act."""
-        return [
-            sound for sound in self._witness.hearing.sounds if sound.sounded and sound.ends_at > self._part.acted_at
-        ]
+        """What has begun since the last act, or can still be heard where that took nobody's floor."""
+        sounded = [sound for sound in self._witness.hearing.sounds if sound.sounded]
+        if self._part.took_floor:
+            return [sound for sound in sounded if sound.began_at > self._part.acted_at]
+        return [sound for sound in sounded if sound.ends_at > self._part.acted_at]
 
     def _bot_has_finished(self) -> bool:
         now = time.monotonic()
@@ -194,7 +199,7 @@ class Player:
     # Acts
 
     async def _act(self, step: Step) -> None:
-        self._part.acted_at = time.monotonic()
+        self._part.acted_at, self._part.took_floor = time.monotonic(), step.act in ("says", "presses")
         await getattr(self, f"_{step.act}")(step)
 
     async def _says(self, step: Step) -> None:
@@ -212,6 +217,7 @@ class Player:
 
     async def _presses(self, step: Step) -> None:
         self._witness.note("caller", f"presses {step.presses}")
+        self._prompter.caller_presses(step)
         self._call.dtmf(step.presses or "")
 
     async def _stays_silent_s(self, step: Step) -> None:
@@ -244,22 +250,20 @@ class Player:
     # What was seen
 
     def fins(self) -> list[Fin]:
-        """Every socket of the call: how it ended, if it did."""
-        return self._fins(self._part.ended_by)
+        """Every socket of the call: how it ended, if it did, and what ended it of what somebody did."""
+        return self._fins(())
 
-    def _fins(self, ended_by: list[float]) -> list[Fin]:
-        twilio = [_fin("Twilio's", stream.peer, ended_by) for stream in self._call.streams]
-        return twilio + [_fin("the model's", session.peer, ended_by) for session in self._world.sessions_of(self._call)]
-
-    def _kav_ended(self) -> list[float]:
-        """When the last word of a call ended that Kav ended by itself."""
-        sounds = [sound for sound in self._witness.hearing.sounds if sound.sounded]
-        return [sounds[-1].ends_at] if sounds and not self._part.ended_by else []
+    def _fins(self, last_words: Sequence[float]) -> list[Fin]:
+        """`last_words`: when each thing that the bot said had sounded; what nobody else ended, Kav ended after one."""
+        sessions = self._world.sessions_of(self._call)
+        twilio = [_fin("Twilio's", stream.peer, self._part.ended_by, last_words) for stream in self._call.streams]
+        return twilio + [_fin("the model's", one.peer, self._part.ended_by, last_words) for one in sessions]
 
     async def performance(self, missed: str) -> Performance:
         """Everything that was seen."""
         sessions, hearing = self._world.sessions_of(self._call), self._witness.hearing
-        reason = await self._world.kav.end_reason(self._call.sid) if self._world.owns_kav else None
+        expected = self._scenario.expect.end_reason or ""
+        reason = await self._world.kav.end_reason(self._call.sid, expected) if self._world.owns_kav else None
         return Performance(
             call=self._call,
             lines=tuple(self._part.lines),
@@ -267,7 +271,7 @@ class Player:
             late_bytes=hearing.late_bytes,
             strange_bytes=hearing.strange_bytes,
             unwritten=self._prompter.unwritten,
-            fins=tuple(self._fins(self._part.ended_by or self._kav_ended())),
+            fins=tuple(self._fins([sound.ends_at for sound in hearing.sounds if sound.sounded])),
             model_sessions=len(sessions),
             end_reason=reason,
             record_readable=self._world.owns_kav,
@@ -286,21 +290,20 @@ class Player:
         )
 
 
-def _fin(socket: Literal["Twilio's", "the model's"], peer: Peer, ended_by: list[float]) -> Fin:
+def _fin(
+    socket: Literal["Twilio's", "the model's"], peer: Peer, ended_by: Sequence[float], last_words: Sequence[float]
+) -> Fin:
     """A FIN counts; where the stand-in itself cut the connection its own cut does, for nothing can follow it."""
     fin_at = peer.eof_at or peer.reset_at or peer.closed_at
-    causes = [at for at in ended_by if fin_at is None or at <= fin_at]
-    return Fin(socket, peer.opened_at or 0.0, causes[-1] if causes else None, fin_at)
+    opened_at = peer.opened_at or 0.0
+    causes = [at for at in ended_by if opened_at <= at and (fin_at is None or at <= fin_at)]
+    causes = causes or [at for at in last_words if opened_at <= at and (fin_at is None or at <= fin_at)]
+    return Fin(socket, opened_at, causes[-1] if causes else None, fin_at)
 
 
 def says(sound: Sound, text: str) -> bool:
     """Whether a sound is (the beginning of) a text."""
     return text == ANY or matches(bot_line(sound).text, text)
-
-
-def matches(said: str, wanted: str) -> bool:
-    """Whether somebody said `wanted`, or began to, where that ends with an ellipsis."""
-    return said.startswith(wanted[:-1]) if wanted.endswith("…") else said == wanted
 
 
 def _of_twilio(notice: Notice) -> str:

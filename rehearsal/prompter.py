@@ -10,7 +10,7 @@ from rehearsal import speech
 from rehearsal.model import CallTool, ModelSession, Reply, ReplyRequest, Say, WriteText
 from rehearsal.model.conversation import Item
 from rehearsal.model.script import Part
-from rehearsal.scenario import Judgement, ModelReply, Scenario, Step
+from rehearsal.scenario import Judgement, ModelReply, Reworded, Scenario, Step, matches
 
 Speak = Callable[[str, str], bytes]
 
@@ -83,12 +83,13 @@ class BotLine:
 class Prompter:
     """The `Script` of one call: speaks the phrases that Kav asks for, and answers the caller as the scenario has it."""
 
-    def __init__(self, language: str, speak: Speak) -> None:
+    def __init__(self, language: str, speak: Speak, rewords: Iterable[Reworded] = ()) -> None:
         self.lines: list[BotLine] = []
         """All that the model has said or been about to say, oldest first."""
         self.unwritten = 0
         """Replies that were asked for and that the scenario does not have."""
         self._language, self._speak = language, speak
+        self._rewords = list(rewords)
         self._said = ""
         self._line_language = language
         self._judgements: deque[Judgement] = deque()
@@ -103,6 +104,10 @@ class Prompter:
         self._judgements = deque(step.judge or ())
         self._replies = deque(step.replies)
 
+    def caller_presses(self, step: Step) -> None:
+        """The caller presses keys, which Kav understands by itself: what it then has said is in these replies."""
+        self._replies = deque(step.replies)
+
     def heard(self, session: ModelSession) -> str:  # noqa: ARG002 - a call has one caller, whatever the session
         """The caller's latest line; nothing for a second turn that a pause has made of it."""
         said, self._said = self._said, ""
@@ -111,31 +116,43 @@ class Prompter:
     def reply(self, request: ReplyRequest) -> Reply:
         """The phrase that Kav quotes; a judgement; the next reply to the caller's line, else the words it was given."""
         if request.phrase is not None:
-            return Reply([self._say(request, request.phrase, alphabet(request.phrase))])
+            return Reply([self._given(request, request.phrase)])
         if request.tool_choice == "required":
-            return Reply([self._judgement()])
+            return self._judgement()
         if self._replies:
             written = self._replies.popleft()
             return Reply([self._part(request, written)], first_after_s=written.after_s)
         return Reply([self._obedient(request)])
 
-    def _judgement(self) -> Part:
+    def _judgement(self) -> Reply:
         """How the model judges the turn, when it is asked to; a turn nobody wrote of is unclear to it."""
         if self._refuses_to_judge:
-            return WriteText("...")
-        if self._judgements:
-            judgement = self._judgements.popleft()
-            return CallTool(judgement.tool, judgement.told(self._line_language))
-        self.unwritten += 1
-        return CallTool("unclear", {"language": self._line_language})
+            return Reply([WriteText("...")])
+        if not self._judgements:
+            self.unwritten += 1
+            return Reply([CallTool("unclear", {"language": self._line_language})])
+        judgement = self._judgements.popleft()
+        calls = [judgement, *([judgement.also] if judgement.also is not None else [])]
+        return Reply(
+            [CallTool(call.tool, call.told(self._line_language), call.call_id) for call in calls],
+            first_after_s=judgement.after_s,
+        )
 
     def _obedient(self, request: ReplyRequest) -> Say:
         """What Kav has just told the model to say; without such words there is nothing that it could say."""
         told = request.told
         if told:
-            return self._say(request, told, alphabet(told))
+            return self._given(request, told)
         self.unwritten += 1
         return self._say(request, _OTHERWISE.get(self._language, _OTHERWISE["en"]), self._language)
+
+    def _given(self, request: ReplyRequest, words: str) -> Say:
+        """Words that Kav gave, or what the model makes of them."""
+        reworded = next((one for one in self._rewords if matches(words, one.given)), None)
+        if reworded is None:
+            return self._say(request, words, alphabet(words))
+        self._rewords.remove(reworded)
+        return self._say(request, reworded.say, reworded.language or self._language)
 
     def _part(self, request: ReplyRequest, written: ModelReply) -> Part:
         if written.say is not None:

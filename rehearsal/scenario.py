@@ -64,10 +64,15 @@ JudgeTool = Literal[
 """What the model may call when it is to judge a turn; the last is none of those that it should."""
 
 
+_BESIDES_ARGUMENTS = frozenset({"call_id", "also", "after_s"})
+
+
 class Judgement(_Strict):
     """The one tool call with which the model judges a turn of the caller's; what is not given is not sent.
 
     `language` is the line's unless it is given; `arguments` go out as they are instead of all that, broken JSON too.
+    A model that obeys makes one call, with an id of its own: `also` is a second one in the same response, `call_id` an
+    id that it may have used before.
     """
 
     tool: JudgeTool
@@ -78,10 +83,14 @@ class Judgement(_Strict):
     reason: Literal["dont_know", "not_understood", "refused"] | None = None
     language: Language | None = None
     arguments: str | None = None
+    call_id: str | None = None
+    also: "Judgement | None" = None
+    after_s: float = Field(default=0.15, ge=0, le=60)
+    """From `response.created` to the call."""
 
     @model_validator(mode="after")
     def _raw_or_not(self) -> Self:
-        if self.arguments is not None and self.model_fields_set - {"tool", "arguments"}:
+        if self.arguments is not None and self.model_fields_set - {"tool", "arguments", *_BESIDES_ARGUMENTS}:
             raise ValueError("`arguments` go out as they are: leave the other fields out, or leave `arguments` out")
         return self
 
@@ -89,7 +98,7 @@ class Judgement(_Strict):
         """The call's arguments, for a line in `language`."""
         if self.arguments is not None:
             return self.arguments
-        return {"language": language, **self.model_dump(exclude_none=True, exclude={"tool"})}
+        return {"language": language, **self.model_dump(exclude_none=True, exclude={"tool", *_BESIDES_ARGUMENTS})}
 
 
 class Step(_Strict):
@@ -124,16 +133,34 @@ class Step(_Strict):
         given = self.model_fields_set
         if "after_ms" in given and self.while_bot_says is None:
             raise ValueError("`after_ms` belongs to `while_bot_says`: add that, or say `after_s`")
-        if self.says is None and given & {"pointed", "language", "judge", "replies"}:
-            raise ValueError(
-                "`pointed`, `language`, `judge` and `replies` belong to `says`: move them to a step that speaks"
-            )
+        if self.says is None and given & {"pointed", "language", "judge"}:
+            raise ValueError("`pointed`, `language` and `judge` belong to `says`: move them to a step that speaks")
+        if self.says is None and self.presses is None and self.replies:
+            raise ValueError("`replies` belong to `says` and `presses`: move them to a step of these")
         return self
 
     @property
     def act(self) -> str:
         """Which of the acts it is."""
         return next(name for name in _ACTS if getattr(self, name) is not None)
+
+
+class Reworded(_Strict):
+    """Words that Kav gives the model, and what the model says instead, once: in its own way, or in its own language."""
+
+    given: str = Field(min_length=1)
+    """A text, or its beginning with an ellipsis."""
+    say: str = Field(min_length=1)
+    language: Language | None = None
+    pointed: str | None = None
+
+
+class Person(_Strict):
+    """Whom a hand-over reaches, as `twilio.Human` has it; one who answers talks until somebody hangs up."""
+
+    outcome: Literal["answered", "busy", "no-answer", "failed"] = "answered"
+    rings_s: float = Field(default=1.0, ge=0, le=60)
+    talks_s: float | None = Field(default=None, gt=0, le=60)
 
 
 class Heard(_Strict):
@@ -176,6 +203,8 @@ class Expect(_Strict):
     """All of it, in this order."""
     announced: tuple[str, ...] | None = None
     """Texts of Twilio's `<Say>`, all of them."""
+    dialled: tuple[str, ...] | None = None
+    """Numbers that the call was handed over to, whether anybody answered or not."""
     closed_within_s: float | None = Field(default=None, gt=0)
     """Every socket, to FIN: from the hang-up or fault that ended it, or from the last word where Kav ended it."""
     end_reason: str | None = None
@@ -197,6 +226,12 @@ class Scenario(_Strict):
     """What caller and model speak where a line does not say."""
     network_delay_ms: float = Field(default=0, ge=0, le=2000)
     """Between Twilio and Kav, each way."""
+    hand_test: Literal[1, 2, 3, 4] | None = None
+    """Which of the four tests this is that a business makes by hand."""
+    scripted_only: str = ""
+    """Why only a model that plays a part can play this: the rehearsal against the real model leaves it out."""
+    person: Person = Person()
+    rewords: tuple[Reworded, ...] = ()
     services: tuple[Service, ...] = ()
     steps: tuple[Step, ...]
     expect: Expect = Expect()
@@ -215,10 +250,17 @@ class Scenario(_Strict):
             for reply in step.replies:
                 if reply.say is not None:
                     yield reply.say, reply.language or step.language or self.language, reply.pointed
+        for reworded in self.rewords:
+            yield reworded.say, reworded.language or self.language, reworded.pointed
 
     def phrases(self) -> Iterable[str]:
         """Every text that is expected word for word; some of them nobody but Kav has written."""
         return (heard.text for heard in self.expect.heard or () if not heard.text.endswith("…"))
+
+
+def matches(said: str, wanted: str) -> bool:
+    """Whether somebody said `wanted`, or began to, where that ends with an ellipsis."""
+    return said.startswith(wanted[:-1]) if wanted.endswith("…") else said == wanted
 
 
 def load(path: Path) -> Scenario:
@@ -323,6 +365,8 @@ def _fields_at(place: Place) -> list[str]:
         "services": Service,
         "expect": Expect,
         "heard": Heard,
+        "rewords": Reworded,
+        "person": Person,
     }
     inside = [parents[part] for part in place[:-1] if isinstance(part, str) and part in parents]
     fields = (inside[-1] if inside else Scenario).model_fields

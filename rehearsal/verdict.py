@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 from rehearsal.hearing import Sound
-from rehearsal.player import Performance, matches
-from rehearsal.scenario import Expect, Heard, Scenario, Service
+from rehearsal.player import Performance
+from rehearsal.scenario import Expect, Heard, Scenario, Service, matches
 from rehearsal.witness import Fin, bot_line
 
 MEMORY_MS = 100.0
@@ -41,6 +41,8 @@ def _of_scenario(expect: Expect, seen: Performance) -> Iterator[Verdict]:
         yield _closed(expect.closed_within_s, seen.fins)
     if expect.announced is not None:
         yield _same("Twilio says", expect.announced, tuple(seen.call.said), matches)
+    if expect.dialled is not None:
+        yield _same("Twilio dials", expect.dialled, tuple(seen.call.dialled))
     if expect.end_reason is not None:
         yield _end_reason(expect.end_reason, seen)
     if expect.statuses is not None:
@@ -111,7 +113,9 @@ def _served(service: Service, seen: Performance) -> Iterator[Verdict]:
         return
     yield Verdict(asked, bool(seen.asked.get(service.asked)), f"{seen.asked.get(service.asked, 0)} times")
     if service.status < 300:
-        yield Verdict(learnt, any(_means(text, service.answers) for text in seen.tool_outputs), _all(seen.tool_outputs))
+        yield Verdict(
+            learnt, any(_means(text, service.answers) for text in seen.tool_outputs), _all(seen.tool_outputs)
+        )
 
 
 def _means(output: str, answers: object) -> bool:
