@@ -127,10 +127,15 @@ class KavProcess:
         """Return the lines of its log that name a call."""
         return [line for line in self.log(1_000_000).splitlines() if call_sid in line]
 
-    async def end_reason(self, call_sid: str, timeout_s: float = 3.0) -> str | None:
-        """Return why a call ended, from its record; None when the record does not say so in time."""
+    async def end_reason(self, call_sid: str, expected: str = "", timeout_s: float = 3.0) -> str | None:
+        """Return why a call ended, from its record; None when the record does not say so in time.
+
+        `expected` is waited for: a call that came back from a hand-over has two ends, one after the other.
+        """
         deadline = time.monotonic() + timeout_s
-        while (reason := self._recorded_end(call_sid)) is None and time.monotonic() < deadline:
+        while not (reason := self._recorded_end(call_sid)) or reason != (expected or reason):
+            if time.monotonic() > deadline:
+                break
             await asyncio.sleep(0.05)
         return reason
 
