@@ -17,7 +17,7 @@ from kav.flow_files import FOLDER, Checked, FlowFileError, check_folder, load_fl
 from kav.records import migration, retention
 from kav.records.database import build_engine, parse_url, summary
 from kav.records.errors import RecordsError
-from kav.settings import Settings
+from kav.settings import Settings, read_secrets
 from kav.wire.twilio_rest import TwilioRest, TwilioRestError
 
 E164 = re.compile(r"\+[1-9]\d{6,14}")
@@ -149,7 +149,11 @@ def _summary(checked: Checked) -> str:
     flow = checked.flow
     assert flow is not None  # noqa: S101 - a file without faults has a flow
     told = [flow.id, flow.direction, ", ".join(flow.numbers) or "default", f"{len(flow.steps)} steps"]
-    needed = [f"needs {name} in the environment" for name in secrets_of(flow)]
+    held = read_secrets(secrets_of(flow))
+    needed = [
+        f"needs {name} in the environment" + ("" if name in held else ", which is not set: its tool is left out")
+        for name in secrets_of(flow)
+    ]
     return f"{checked.file}: ok ({'; '.join([*told, *needed])})"
 
 

@@ -10,7 +10,7 @@ from kav.call.flow import Flow
 from kav.call.flow_lock import Directive
 from kav.flow_files import load_flows
 from kav.settings import Settings
-from realtime_prompt_builder import build_session, load_phrases, order
+from realtime_prompt_builder import TOOL_WORDS, build_session, load_phrases, order, own_tools
 
 PHRASES = load_phrases()
 FLOWS = load_flows().flows
@@ -55,6 +55,23 @@ def test_the_model_is_shown_the_active_question_and_no_other(flow: Flow) -> None
             words = order(flow, PHRASES, request, NOW)
             others = [other for other in flow.steps if other.id != step.id]
             assert not [other.id for other in others if other.ask[flow.language] in words]
+
+
+def test_a_tool_is_offered_to_what_is_spoken_freely_and_never_to_the_judge() -> None:
+    clinic = next(flow for flow in FLOWS if flow.tools)
+    settings = Settings(_env_file=None)  # type: ignore[call-arg]  # pydantic-settings' own argument
+    (tool,) = own_tools(clinic)
+    assert (tool["type"], tool["name"], tool["parameters"]["required"]) == ("function", "free_slots", ["day"])
+    assert len(build_session(settings, clinic)["tools"]) == 6
+    free = build_session(settings, _with(clinic, steps=()))["tools"]
+    assert [one["name"] for one in free] == ["current_time", "free_slots"]
+
+
+def test_only_a_reply_that_may_call_a_tool_is_told_so() -> None:
+    clinic = next(flow for flow in FLOWS if flow.tools)
+    request = RequestResponse("kav1", "speak", language="he", directive=Directive("answer_then_resume", "day"))
+    plain = order(clinic, PHRASES, request, NOW)
+    assert order(clinic, PHRASES, replace(request, tools="may_call"), NOW) == plain + TOOL_WORDS
 
 
 def _with(flow: Flow, **changes: object) -> Flow:

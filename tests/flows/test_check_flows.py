@@ -36,8 +36,16 @@ def test_each_fault_has_a_line_and_the_command_fails(tmp_path: Path, monkeypatch
     assert [fault.partition(": ")[0] for fault in faults] == ["mine/other.yaml:14", "mine/other.yaml:18"]
 
 
-def test_without_a_folder_the_shipped_flows_are_checked_and_their_secrets_named() -> None:
+def test_without_a_folder_the_shipped_flows_are_checked_and_their_secrets_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("CLINIC_API_TOKEN", raising=False)
     result = check()
     assert result.exit_code == 0, result.output
-    assert "clinic.yaml: ok (clinic; inbound; +97231110002; 7 steps; needs CLINIC_API_TOKEN in the" in result.output
+    assert (
+        "clinic.yaml: ok (clinic; inbound; +97231110002; 7 steps; needs CLINIC_API_TOKEN in the environment, which is not set: its tool is left out)"
+        in result.output
+    )
+    monkeypatch.setenv("CLINIC_API_TOKEN", "t")
+    assert "needs CLINIC_API_TOKEN in the environment)" in check().output
     assert "default.yaml: ok (default; inbound; default; 0 steps)" in result.output

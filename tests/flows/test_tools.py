@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from kav.flow_files import usable
 from tests.flows.files import SMALL, faults_of, flow_of
 
 TOOL = """\
@@ -133,3 +134,18 @@ def test_a_tool_without_parameters_takes_no_arguments(tmp_path: Path) -> None:
 def test_a_transfer_needs_a_human_and_a_word_before(tmp_path: Path, lines: list[str], said: str) -> None:
     (fault,) = faults_of(tmp_path, SMALL + "transfer:\n" + "".join(f"  {line}\n" for line in lines))
     assert fault.startswith(said), fault
+
+
+def test_a_setting_of_kavs_own_is_no_secret_for_a_tool(tmp_path: Path) -> None:
+    """Else a flow file could send the key to the model's account to anybody."""
+    (fault,) = faults_of(tmp_path, tool("", "", "headers: {X-Key: '${OPENAI_API_KEY}'}"))
+    assert "`${OPENAI_API_KEY}` would send a setting of Kav's own; give the tool a secret of its own" in fault
+
+
+def test_a_tool_without_its_secret_is_left_out_and_the_others_stay(tmp_path: Path) -> None:
+    flow = flow_of(
+        tmp_path,
+        tool("", "", "headers: {X-Key: '${BAKERY_KEY}'}") + TOOL.partition("\n")[2].replace("slots", "bread", 1),
+    )
+    assert [one.name for one in usable(flow, {"BAKERY_KEY": "k"}).tools] == ["slots", "bread"]
+    assert [one.name for one in usable(flow, {}).tools] == ["bread"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from kav.settings import Settings
+from kav.settings import Settings, read_secrets
 
 ROOT = Path(__file__).parents[2]
 
@@ -66,3 +66,27 @@ def test_absurd_values_are_refused_by_name(absurd: dict[str, object]) -> None:
 
 def test_secrets_do_not_show() -> None:
     assert "hush" not in repr(settings(OPENAI_API_KEY="hush", TWILIO_AUTH_TOKEN="hush", KAV_API_TOKEN="hush"))
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    ["http://10.0.0.5:80", "https://127.0.0.1:8443", "http://127.0.0.1", "127.0.0.1:80", "http://x@evil.example:80"],
+)
+def test_the_stand_in_for_tools_is_on_this_machine_or_refused(elsewhere: str) -> None:
+    with pytest.raises(ValidationError, match="it is for a rehearsal"):
+        settings(KAV_TOOLS_URL=elsewhere)
+    assert settings(KAV_TOOLS_URL="http://127.0.0.1:8091").KAV_TOOLS_URL == "http://127.0.0.1:8091"
+
+
+def test_the_secrets_of_tools_come_from_the_environment_or_env_file_and_do_not_show(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text("FIRST_TOKEN=from-the-file\nSECOND_TOKEN=old\nEMPTY_TOKEN=\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SECOND_TOKEN", " hush\n")
+    held = read_secrets(["FIRST_TOKEN", "SECOND_TOKEN", "EMPTY_TOKEN", "NOWHERE"])
+    assert {name: secret.get_secret_value() for name, secret in held.items()} == {
+        "FIRST_TOKEN": "from-the-file",
+        "SECOND_TOKEN": "hush",
+    }
+    assert "hush" not in repr(held)

@@ -39,6 +39,16 @@ CLIENT_EVENTS: dict[str, tuple[bytes, type[BaseModel]]] = {
     "phrase": (realtime.response_create("kav1", "phrase"), ResponseCreateEvent),
     "judge": (realtime.response_create("kav1", "judge"), ResponseCreateEvent),
     "speak": (realtime.response_create("kav1", "speak"), ResponseCreateEvent),
+    "speak with tools": (
+        realtime.response_create(
+            "kav1",
+            "speak",
+            "may_call",
+            [{"type": "function", "name": "f", "description": "d", "parameters": {"type": "object"}}],
+        ),
+        ResponseCreateEvent,
+    ),
+    "answer without tools": (realtime.response_create("kav1", "answer", "no_more"), ResponseCreateEvent),
     "cancel": (realtime.response_cancel("resp_1"), ResponseCancelEvent),
     "truncate": (realtime.item_truncate("item_1", 1500), ConversationItemTruncateEvent),
     "delete": (realtime.item_delete("item_1"), ConversationItemDeleteEvent),
