@@ -14,7 +14,7 @@ import stream_registry
 from call_notebook import TAKE_EVERY_S, Notebook
 from kav.call.conversation import Conversation
 from kav.call.flow import Flow
-from kav.call.session import CallRules
+from kav.call.deadlines import CallRules
 from kav.flow_files import Flows
 from kav.records import Records
 from kav.settings import Settings

@@ -20,8 +20,10 @@ from gevent.pool import Group
 import realtime_prompt_builder as prompt
 import stream_registry
 from kav.call import actions, events
+from kav.call.conversation import Conversation
+from kav.call.deadlines import CallRules
 from kav.call.flow import Flow
-from kav.call.session import CallRules, CallSession
+from kav.call.session import CallSession
 from kav.settings import Settings
 from kav.wire import realtime, twilio_media
 from kav.wire.http_tools import NOT_AVAILABLE, HttpTools, ToolAnswer
@@ -96,7 +98,8 @@ class Stream:
         self._flow = flow
         self._phrases = phrases
         self._encoder = twilio_media.Encoder(stream_sid)
-        self._session = CallSession(rules, entry["conversation"])
+        self._talk = entry["conversation"] or Conversation(flow, phrases.texts)
+        self._session = CallSession(rules, self._talk)
         self._tally = Tally()
         self._last_sequence = 0
         self._typed = 0
@@ -236,8 +239,7 @@ class Stream:
         self._ws.overtake(self._encoder.clear, action.generation)
 
     def _request(self, action: actions.RequestResponse) -> None:
-        talk = self.entry["conversation"]
-        flow = talk.flow if talk is not None else self._flow  # a message may be asked for besides
+        flow = self._talk.flow  # it may have grown by a message
         order = prompt.order(flow, self._phrases, action, time_at(flow))
         if order:
             self._leg.send(realtime.system_item(_order_item(action.key), order))

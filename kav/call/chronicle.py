@@ -12,7 +12,7 @@ from typing import Final, Literal
 from kav.call.audit import Breach
 from kav.call.events import Usage
 from kav.call.flow_lock import Answer
-from kav.call.playhead import BYTES_PER_MS
+from kav.call.playhead import BYTES_PER_MS, Interruption
 
 Who = Literal["caller", "bot"]
 
@@ -171,6 +171,13 @@ class Chronicle:
             turn = self._speaking[1]
             turn.text, turn.step = text, step
             self._changed[turn.number] = turn
+
+    def interrupted(self, cut: Interruption) -> None:
+        """What was on its way to the caller was cut off."""
+        if cut.truncate is not None:
+            self.cut(*cut.truncate)
+        for item_id in cut.delete:
+            self.cut(item_id, 0)
 
     def cut(self, item_id: str, heard_ms: int) -> None:
         """The caller heard `heard_ms` of an item and no more."""

@@ -172,7 +172,7 @@ class CallerWords:
 
 @dataclass(frozen=True, slots=True)
 class CallerTyped:
-    """A line that the caller has typed instead of saying it; `item_id` is Kav's own. Only a browser's line has those."""
+    """A line that the caller has typed instead of saying it, in a browser; `item_id` is Kav's own."""
 
     at: float
     item_id: str

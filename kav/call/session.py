@@ -5,9 +5,10 @@ owes and has asked for; in here is what needs both, above all silence.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
+from kav.call import events
 from kav.call.actions import (
     Action,
     AddCallerText,
@@ -24,51 +25,14 @@ from kav.call.actions import (
 )
 from kav.call.audit import Breach
 from kav.call.conversation import Conversation
-from kav.call.deadlines import Deadlines
-from kav.call.events import (
-    AudioDelta,
-    BotWords,
-    CallerTyped,
-    CallerWords,
-    Direction,
-    Ended,
-    Event,
-    HubLate,
-    ItemAdded,
-    ItemAudioDone,
-    KeyPressed,
-    MarkEchoed,
-    ModelLost,
-    ModelReady,
-    RequestRefused,
-    ResponseCreated,
-    ResponseDone,
-    SpeechStarted,
-    StreamStarted,
-    Tick,
-    ToolCalled,
-    ToolFinished,
-    TurnCommitted,
-)
+from kav.call.deadlines import CallRules, Deadlines
 from kav.call.keypad import Keypad
-from kav.call.playhead import Interruption, Playhead
+from kav.call.playhead import Playhead
 from kav.call.replies import GIVE_UP, Replies, Reply, Response
 from kav.call.silence import SilenceClock
 
 MAX_TYPED_EARLY: Final = 8
 """Lines that are kept for a model that is not there yet."""
-
-
-@dataclass(frozen=True, slots=True)
-class CallRules:
-    """What a call may last, and how long the model may be quiet."""
-
-    max_call_s: float
-    reply_timeout_s: float
-    opening: str = "greeting"
-    """Id of the fixed phrase that opens the stream."""
-    silence_ask_s: float = 4.0
-    silence_close_s: float = 7.0
 
 
 class CallSession:
@@ -88,37 +52,37 @@ class CallSession:
         self._keyed_for = ("", "")
         """The question that was open when the caller began to key."""
         self._replies = Replies(rules.reply_timeout_s, (tool.name for tool in conversation.flow.tools))
-        self._direction: Direction | None = None
+        self._direction: events.Direction | None = None
         self._listening = False
-        self._typed_early: list[CallerTyped] = []
+        self._typed_early: list[events.CallerTyped] = []
         """Lines that were typed before the model was there."""
         self._over = False
         self._handlers: dict[type, Callable[..., list[Action]]] = {
-            StreamStarted: self._stream_started,
-            ModelReady: self._model_ready,
-            SpeechStarted: self._speech_started,
-            TurnCommitted: self._turn_committed,
-            ResponseCreated: self._replies.created,
-            ItemAdded: self._replies.item_added,
-            AudioDelta: self._audio_delta,
-            ItemAudioDone: self._item_audio_done,
-            ToolCalled: self._tool_called,
-            ToolFinished: self._tool_finished,
-            ResponseDone: self._response_done,
-            RequestRefused: self._replies.refused,
-            ModelLost: self._model_lost,
-            BotWords: self._bot_words,
-            CallerWords: self._caller_words,
-            CallerTyped: self._caller_typed,
-            KeyPressed: self._key_pressed,
-            MarkEchoed: self._mark_echoed,
-            HubLate: self._hub_late,
-            Tick: self._tick,
-            Ended: self._ended,
+            events.StreamStarted: self._stream_started,
+            events.ModelReady: self._model_ready,
+            events.SpeechStarted: self._speech_started,
+            events.TurnCommitted: self._turn_committed,
+            events.ResponseCreated: self._replies.created,
+            events.ItemAdded: self._replies.item_added,
+            events.AudioDelta: self._audio_delta,
+            events.ItemAudioDone: self._item_audio_done,
+            events.ToolCalled: self._tool_called,
+            events.ToolFinished: self._tool_finished,
+            events.ResponseDone: self._response_done,
+            events.RequestRefused: self._replies.refused,
+            events.ModelLost: self._model_lost,
+            events.BotWords: self._bot_words,
+            events.CallerWords: self._caller_words,
+            events.CallerTyped: self._caller_typed,
+            events.KeyPressed: self._key_pressed,
+            events.MarkEchoed: self._mark_echoed,
+            events.HubLate: self._hub_late,
+            events.Tick: self._tick,
+            events.Ended: self._ended,
         }
 
     @property
-    def direction(self) -> Direction | None:
+    def direction(self) -> events.Direction | None:
         """Inbound or outbound, as the stream's start said; None before it."""
         return self._direction
 
@@ -132,7 +96,7 @@ class CallSession:
         """Whether the end was decided: no event has an effect any more."""
         return self._over
 
-    def handle(self, event: Event) -> list[Action]:
+    def handle(self, event: events.Event) -> list[Action]:
         """Take one event; return what to do, in order. After the end: nothing."""
         if self._over:
             return []
@@ -151,7 +115,7 @@ class CallSession:
 
     # The two beginnings, and the end
 
-    def _stream_started(self, event: StreamStarted) -> list[Action]:
+    def _stream_started(self, event: events.StreamStarted) -> list[Action]:
         if self._deadlines.started_at is not None:
             return []
         self._deadlines.started_at, self._direction = event.at, event.direction
@@ -159,7 +123,7 @@ class CallSession:
         self._talk.chronicle.begin()
         return self._open(event.at)
 
-    def _model_ready(self, event: ModelReady) -> list[Action]:
+    def _model_ready(self, event: events.ModelReady) -> list[Action]:
         if self._deadlines.model_seen_at is not None:
             return []
         self._deadlines.model_seen_at = event.at
@@ -173,17 +137,19 @@ class CallSession:
         self._hold()
         return self._replies.owe(at, self._talk.opening(self._opening))
 
-    def _model_lost(self, _: ModelLost) -> list[Action]:
+    def _model_lost(self, _: events.ModelLost) -> list[Action]:
         return [GIVE_UP]
 
-    def _ended(self, event: Ended) -> list[Action]:
+    def _ended(self, event: events.Ended) -> list[Action]:
         self._close(event.at)
         return []
 
     def _close(self, at: float) -> None:
         """Nothing follows: what is not heard by now never will be."""
         self._over = True
-        self._note_cut(self.playhead.interrupt(at, response_active=self._replies.response is not None))
+        self._talk.chronicle.interrupted(
+            self.playhead.interrupt(at, response_active=self._replies.response is not None)
+        )
 
     def _hold(self) -> None:
         """Nothing may be asked for while the caller speaks or keys, or while one of the two is not there yet."""
@@ -191,10 +157,9 @@ class CallSession:
 
     # The caller
 
-    def _speech_started(self, event: SpeechStarted) -> list[Action]:
+    def _speech_started(self, event: events.SpeechStarted) -> list[Action]:
         self._listening = self._replies.held = True
-        if self._conversation is not None:
-            self._conversation.chronicle.speech_began()
+        self._talk.chronicle.speech_began()
         return self._give_the_floor(event.at)
 
     def _give_the_floor(self, at: float, *, spare_judge: bool = False) -> list[Action]:
@@ -234,7 +199,7 @@ class CallSession:
         active = response is not None and not response.dead
         unheard = response.unheard if response is not None and active else []
         cut = self.playhead.interrupt(at, response_active=active)
-        self._note_cut(cut)
+        self._talk.chronicle.interrupted(cut)
         actions: list[Action] = [ClearPlayback(self.playhead.generation)] if cut.clear else []
         spared = spare_judge and response is not None and response.reply.kind == "judge"
         actions += [] if spared else self._replies.silence(at)
@@ -242,16 +207,12 @@ class CallSession:
             actions.append(TruncateItem(*cut.truncate))
         return [*actions, *(DeleteItem(item_id) for item_id in (*cut.delete, *unheard))]
 
-    def _note_cut(self, cut: Interruption) -> None:
-        for item_id, heard_ms in (*([cut.truncate] if cut.truncate is not None else []), *((i, 0) for i in cut.delete)):
-            self._talk.chronicle.cut(item_id, heard_ms)
-
-    def _turn_committed(self, event: TurnCommitted) -> list[Action]:
+    def _turn_committed(self, event: events.TurnCommitted) -> list[Action]:
         self._listening = False
         self._hold()
         return self._replies.owe(event.at, self._talk.turn(event.item_id))
 
-    def _key_pressed(self, event: KeyPressed) -> list[Action]:
+    def _key_pressed(self, event: events.KeyPressed) -> list[Action]:
         """A key silences the bot as a word does; the entry that it completes is ruled on without the model."""
         self._silence_clock.reset()
         goes_on = self._keypad.pending
@@ -274,12 +235,12 @@ class CallSession:
         spoken_to = self._listening or self._replies.turn_waits  # what was said besides is judged, and gets the reply
         return [*actions, *(self._replies.ask(at) if spoken_to else self._replies.owe(at, reply))]
 
-    def _caller_words(self, event: CallerWords) -> list[Action]:
+    def _caller_words(self, event: events.CallerWords) -> list[Action]:
         self._talk.chronicle.caller_words(event.item_id, event.text, event.seconds)
         self._talk.transcribed(event.item_id, event.text)
         return []
 
-    def _caller_typed(self, event: CallerTyped) -> list[Action]:
+    def _caller_typed(self, event: events.CallerTyped) -> list[Action]:
         """A typed line is a turn that begins and ends in one moment: the bot is silent, and owes an answer."""
         if self._deadlines.model_seen_at is None:
             self._typed_early = [*self._typed_early, event][:MAX_TYPED_EARLY]
@@ -289,12 +250,12 @@ class CallSession:
             return actions
         self._hold()
         reply = self._talk.turn(event.item_id)
-        self._caller_words(CallerWords(event.at, event.item_id, event.text))
+        self._caller_words(events.CallerWords(event.at, event.item_id, event.text))
         return [*actions, AddCallerText(event.item_id, event.text), *self._replies.owe(event.at, reply)]
 
     # The bot
 
-    def _bot_words(self, event: BotWords) -> list[Action]:
+    def _bot_words(self, event: events.BotWords) -> list[Action]:
         response = self._replies.live(event.response_id, event.at)
         if response is not None:
             said = response.words.get(event.item_id, "")
@@ -303,7 +264,7 @@ class CallSession:
             self._talk.words_said(response.reply, event.response_id, response.transcript)
         return []
 
-    def _audio_delta(self, event: AudioDelta) -> list[Action]:
+    def _audio_delta(self, event: events.AudioDelta) -> list[Action]:
         response = self._replies.live(event.response_id, event.at)
         if response is None:
             return []
@@ -316,11 +277,11 @@ class CallSession:
         mark = self.playhead.send(event.at, event.item_id, event.length)
         return [PlayAudio(event.payload, self.playhead.generation), *self._marked(mark)]
 
-    def _item_audio_done(self, event: ItemAudioDone) -> list[Action]:
+    def _item_audio_done(self, event: events.ItemAudioDone) -> list[Action]:
         response = self._replies.live(event.response_id, event.at)
         return self._marked(self.playhead.complete()) if response is not None else []
 
-    def _response_done(self, event: ResponseDone) -> list[Action]:
+    def _response_done(self, event: events.ResponseDone) -> list[Action]:
         if event.usage is not None:
             self._talk.chronicle.used(event.usage)
         response = self._replies.live(event.response_id, event.at)
@@ -331,7 +292,7 @@ class CallSession:
         actions = [*last, *self._replies.done(event)]
         return [*actions, *self._replies.owe(event.at, follow_up)] if follow_up is not None else actions
 
-    def _follow_up(self, response: Response, event: ResponseDone) -> Reply | None:
+    def _follow_up(self, response: Response, event: events.ResponseDone) -> Reply | None:
         """Return what the script owes after a response that was not cut off."""
         if event.status != "completed":
             return None
@@ -346,7 +307,7 @@ class CallSession:
     def _marked(self, name: str | None) -> list[Action]:
         return [SendMark(name, self.playhead.generation)] if name is not None else []
 
-    def _tool_called(self, event: ToolCalled) -> list[Action]:
+    def _tool_called(self, event: events.ToolCalled) -> list[Action]:
         response = self._replies.live(event.response_id, event.at)
         if response is None or response.reply.kind != "judge":
             return self._own_tool_called(event)
@@ -358,7 +319,7 @@ class CallSession:
         reply = self._talk.judged(event.name, event.arguments, response.asked_at, event.call_id)
         return [SendToolOutput(event.call_id, "noted"), *self._replies.owe(event.at, reply)]
 
-    def _own_tool_called(self, event: ToolCalled) -> list[Action]:
+    def _own_tool_called(self, event: events.ToolCalled) -> list[Action]:
         actions = self._replies.tool_called(event)
         kinds = [type(action) for action in actions]
         if RunTool in kinds:
@@ -367,7 +328,7 @@ class CallSession:
             self._talk.note(Breach("tool not offered", event.name))
         return actions
 
-    def _tool_finished(self, event: ToolFinished) -> list[Action]:
+    def _tool_finished(self, event: events.ToolFinished) -> list[Action]:
         return self._tools_back(self._replies.tool_finished(event.at, event.call_id, event.output))
 
     def _tools_back(self, actions: list[Action]) -> list[Action]:
@@ -379,7 +340,7 @@ class CallSession:
 
     # Time
 
-    def _mark_echoed(self, event: MarkEchoed) -> list[Action]:
+    def _mark_echoed(self, event: events.MarkEchoed) -> list[Action]:
         self.playhead.acknowledge(event.at, event.name)
         return self._last_words_heard(event.at)
 
@@ -391,13 +352,13 @@ class CallSession:
             return [EndCall("goodbye")]
         return [EndCall("transferred")] if self._talk.hand_over() else []
 
-    def _hub_late(self, event: HubLate) -> list[Action]:
+    def _hub_late(self, event: events.HubLate) -> list[Action]:
         """Time in which the process stood still is not time that the model was quiet in."""
         self._replies.forgive(event.by_s)
         self._deadlines.forgive(event.by_s)
         return []
 
-    def _tick(self, event: Tick) -> list[Action]:
+    def _tick(self, event: events.Tick) -> list[Action]:
         if self._deadlines.started_at is None:
             return []
         if self._deadlines.limit_reached(event.at):

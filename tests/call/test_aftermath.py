@@ -66,8 +66,8 @@ TOLD = replace(ENDED, terminal_at=AT + 101)
         (TOLD, 160, [Chore.RECORD_END, Chore.RECORD_GHOST]),
         (TOLD, 220, [Chore.RECORD_END, Chore.RECORD_GHOST, Chore.FORGET]),
         (replace(TOLD, streaming=True), 220, []),
-        (replace(ENDED, on_the_telephone=False), 160, [Chore.RECORD_END]),
-        (replace(TOLD, on_the_telephone=False), 220, [Chore.RECORD_END, Chore.FORGET]),
+        (replace(ENDED, on_the_telephone=False), 160, [Chore.RECORD_END, Chore.RECORD_STATUS]),
+        (replace(TOLD, on_the_telephone=False), 220, [Chore.RECORD_END, Chore.RECORD_STATUS, Chore.FORGET]),
     ],
 )
 def test_what_is_due_when(facts: Facts, after_s: float, expected: list[Chore]) -> None:

@@ -89,7 +89,7 @@ def test_between_create_and_created_the_response_is_dead_at_birth(world: World) 
     assert world.added("greeting") == [act.DeleteItem("greeting")]
     assert world.audio("greeting", 200) == []
     assert world.finish("cancelled", "client_cancelled") == []
-    assert world.commit() == [act.RequestResponse("kav2", "answer")], "the turn gets its reply"
+    assert world.commit() == [act.RequestResponse("kav2", "answer", language="he")], "the turn gets its reply"
 
 
 def test_twice_within_300_ms_does_nothing_the_second_time(world: World) -> None:
@@ -116,7 +116,9 @@ def test_while_a_tool_runs_its_output_waits_for_the_callers_turn(world: World) -
     assert world.speech() == [], "nothing sounds, nothing is cut"
     finished = world.do(ev.ToolFinished(world.now, "call1", "12:00"))
     assert finished == [act.SendToolOutput("call1", "12:00")], "no response while the caller speaks"
-    assert world.commit() == [act.RequestResponse("kav3", "answer")], "one reply for the output and the turn"
+    assert world.commit() == [act.RequestResponse("kav3", "answer", language="he")], (
+        "one reply for the output and the turn"
+    )
 
 
 def test_with_nothing_unplayed_there_is_no_clear_and_no_truncation(world: World) -> None:
@@ -132,7 +134,7 @@ def test_no_response_is_requested_until_the_turn_ends(world: World) -> None:
     world.speech()
     world.now += 5
     assert world.do(ev.Tick(world.now)) == [act.ProbeModel("kav1")]
-    assert world.commit() == [act.RequestResponse("kav2", "answer")]
+    assert world.commit() == [act.RequestResponse("kav2", "answer", language="he")]
 
 
 def test_a_function_call_of_an_interrupted_response_is_not_run(world: World) -> None:

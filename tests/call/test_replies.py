@@ -4,8 +4,9 @@ import pytest
 
 from kav.call import actions as act
 from kav.call import events as ev
-from kav.call.session import CallRules, CallSession
-from tests.call.world import World
+from kav.call.deadlines import CallRules
+from kav.call.session import CallSession
+from tests.call.world import World, talk_without_steps
 
 
 @pytest.fixture
@@ -28,10 +29,10 @@ def test_greets_once_when_both_caller_and_model_are_there(model_first: bool) -> 
     first, second = ev.ModelReady(world.now), ev.StreamStarted(world.now)
     if not model_first:
         assert world.do(second) == []
-        assert world.do(first) == [act.RequestResponse("kav1", "phrase", "greeting")]
+        assert world.do(first) == [act.RequestResponse("kav1", "phrase", "greeting", language="he")]
     else:
         assert world.do(first) == []
-        assert world.do(second) == [act.RequestResponse("kav1", "phrase", "greeting")]
+        assert world.do(second) == [act.RequestResponse("kav1", "phrase", "greeting", language="he")]
     assert world.do(ev.StreamStarted(world.now, "outbound")) == []
     assert world.session.direction == "inbound"
 
@@ -40,7 +41,7 @@ def test_a_turn_during_a_response_waits_for_its_end(world: World) -> None:
     world.created()
     world.speech()
     assert world.commit() == []
-    assert world.finish("cancelled", "turn_detected") == [act.RequestResponse("kav2", "answer")]
+    assert world.finish("cancelled", "turn_detected") == [act.RequestResponse("kav2", "answer", language="he")]
 
 
 def test_two_turns_that_wait_get_one_answer(world: World) -> None:
@@ -59,7 +60,9 @@ def test_a_response_that_kav_did_not_ask_for_is_cancelled_and_waited_for(world: 
     assert world.do(ev.ResponseCreated(world.now, "stranger", None)) == [act.CancelResponse("stranger")]
     world.speech()
     assert world.commit() == []
-    assert world.do(ev.ResponseDone(world.now, "stranger", "cancelled")) == [act.RequestResponse("kav2", "answer")]
+    assert world.do(ev.ResponseDone(world.now, "stranger", "cancelled")) == [
+        act.RequestResponse("kav2", "answer", language="he")
+    ]
 
 
 def test_a_foreign_response_that_never_ends_does_not_silence_the_bot_for_ever(
@@ -80,7 +83,7 @@ def test_a_foreign_response_that_never_ends_does_not_silence_the_bot_for_ever(
 
 def test_a_failed_response_is_asked_for_once_more_and_then_the_caller_hears_an_apology(world: World) -> None:
     world.created()
-    assert world.finish("failed", "server_error") == [act.RequestResponse("kav2", "phrase", "greeting")]
+    assert world.finish("failed", "server_error") == [act.RequestResponse("kav2", "phrase", "greeting", language="he")]
     world.created()
     assert world.finish("failed", "server_error") == [act.EndCall("model_failed", apologise=True)]
 
@@ -97,13 +100,13 @@ def test_other_errors_leave_the_call_alone(world: World, code: str) -> None:
 
 def test_a_response_without_a_sound_is_asked_for_once_more(world: World) -> None:
     world.created()
-    assert world.finish() == [act.RequestResponse("kav2", "phrase", "greeting")]
+    assert world.finish() == [act.RequestResponse("kav2", "phrase", "greeting", language="he")]
 
 
 def test_a_refused_create_is_asked_for_once_more(world: World) -> None:
     world.requested = None
     assert world.do(ev.RequestRefused(world.now, "server_error", "kav1")) == [
-        act.RequestResponse("kav2", "phrase", "greeting")
+        act.RequestResponse("kav2", "phrase", "greeting", language="he")
     ]
 
 
@@ -114,7 +117,7 @@ def test_another_active_response_is_waited_out_not_counted(world: World) -> None
         assert world.do(ev.RequestRefused(world.now, "conversation_already_has_active_response", None)) == []
         assert world.do(ev.Tick(world.now)) == []
         world.now += 0.3
-        assert world.do(ev.Tick(world.now)) == [act.RequestResponse(key, "phrase", "greeting")]
+        assert world.do(ev.Tick(world.now)) == [act.RequestResponse(key, "phrase", "greeting", language="he")]
         world.requested = None
 
 
@@ -138,7 +141,7 @@ def test_a_tool_is_run_once_and_answered_once(world: World) -> None:
     assert world.do(called) == []
     assert world.do(ev.ToolFinished(world.now, "call1", "12:00")) == [act.SendToolOutput("call1", "12:00")]
     assert world.do(called) == []
-    assert world.finish() == [act.RequestResponse("kav3", "answer")]
+    assert world.finish() == [act.RequestResponse("kav3", "answer", language="he")]
     assert world.do(ev.ToolFinished(world.now, "call1", "12:00")) == []
 
 
@@ -168,7 +171,7 @@ def test_a_model_that_hears_nobody_is_found_out(world: World) -> None:
 
 def test_a_model_that_answers_the_probe_is_left_in_peace() -> None:
     patient = CallRules(max_call_s=900, reply_timeout_s=8, silence_ask_s=600, silence_close_s=700)
-    world = World(CallSession(patient)).started()
+    world = World(CallSession(patient, talk_without_steps())).started()
     world.speak("greeting", 100)
     for _ in range(10):
         world.now += 4.1
@@ -186,11 +189,11 @@ def test_a_late_hub_counts_against_nobody(world: World) -> None:
 
 
 def test_the_hard_limit_is_announced_a_minute_before_and_holds() -> None:
-    world = World(CallSession(CallRules(max_call_s=120, reply_timeout_s=8))).started()
+    world = World(CallSession(CallRules(max_call_s=120, reply_timeout_s=8), talk_without_steps())).started()
     world.speak("greeting", 100)
     world.now += 60
     world.session.model_seen(world.now)
-    assert world.do(ev.Tick(world.now)) == [act.RequestResponse("kav2", "phrase", "limit_notice")]
+    assert world.do(ev.Tick(world.now)) == [act.RequestResponse("kav2", "phrase", "limit_notice", language="he")]
     world.speak("notice", 1000)
     assert world.do(ev.Tick(world.now)) == []
     world.speech()

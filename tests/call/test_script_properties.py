@@ -14,8 +14,9 @@ from kav.call import actions as act
 from kav.call import events as ev
 from kav.call.audit import plain
 from kav.call.conversation import Conversation
+from kav.call.deadlines import CallRules
 from kav.call.flow import Flow, Step, Transfer
-from kav.call.session import CallRules, CallSession
+from kav.call.session import CallSession
 from tests.call.test_conversation import PHRASES
 from tests.call.world import World
 

@@ -5,8 +5,9 @@ from hypothesis import strategies as st
 
 from kav.call import actions as act
 from kav.call import events as ev
-from kav.call.session import CallRules, CallSession
-from tests.call.world import World
+from kav.call.deadlines import CallRules
+from kav.call.session import CallSession
+from tests.call.world import World, talk_without_steps
 
 ITEMS = st.sampled_from(["i1", "i2", "i3"])
 RESPONSES = st.sampled_from(["resp1", "resp2", "resp3", "stranger"])
@@ -125,7 +126,7 @@ def any_event(draw: st.DrawFn) -> ev.Event:
 @given(st.lists(any_event(), max_size=60))
 def test_hostile_orders_break_no_rule(hostile: list[ev.Event]) -> None:
     """Direction never changes, time that runs backwards breaks nothing, and the end stays the end."""
-    session = CallSession(CallRules(max_call_s=900, reply_timeout_s=8))
+    session = CallSession(CallRules(max_call_s=900, reply_timeout_s=8), talk_without_steps())
     direction, ended, received = None, False, dict[str, int]()
     for event in hostile:
         if isinstance(event, ev.AudioDelta):
@@ -143,7 +144,7 @@ def test_hostile_orders_break_no_rule(hostile: list[ev.Event]) -> None:
 @given(st.lists(any_event(), max_size=40))
 def test_every_call_ends(hostile: list[ev.Event]) -> None:
     """Whatever has happened: time alone ends the call."""
-    session = CallSession(CallRules(max_call_s=900, reply_timeout_s=8))
+    session = CallSession(CallRules(max_call_s=900, reply_timeout_s=8), talk_without_steps())
     session.handle(ev.StreamStarted(0.0))
     for event in hostile:
         session.handle(event)

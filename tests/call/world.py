@@ -6,16 +6,24 @@ from typing import Self
 
 from kav.call import actions as act
 from kav.call import events as ev
-from kav.call.session import CallRules, CallSession
+from kav.call.conversation import Conversation
+from kav.call.deadlines import CallRules
+from kav.call.flow import Flow
+from kav.call.session import CallSession
 
 RULES = CallRules(max_call_s=900, reply_timeout_s=8)
+
+
+def talk_without_steps() -> Conversation:
+    """A business that asks nothing, and has no exact words: every turn is answered."""
+    return Conversation(Flow("plain", "בדיקה", "inbound", (), ("he",), greeting={}, closing={}), {})
 
 
 @dataclass
 class World:
     """One session, the time, and everything that was asked for; `do` feeds an event and checks the answer."""
 
-    session: CallSession = field(default_factory=lambda: CallSession(RULES))
+    session: CallSession = field(default_factory=lambda: CallSession(RULES, talk_without_steps()))
     now: float = 1000.0
     active: str | None = None
     requested: str | None = None
