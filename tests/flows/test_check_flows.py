@@ -42,10 +42,8 @@ def test_without_a_folder_the_shipped_flows_are_checked_and_their_secrets_named(
     monkeypatch.delenv("CLINIC_API_TOKEN", raising=False)
     result = check()
     assert result.exit_code == 0, result.output
-    assert (
-        "clinic.yaml: ok (clinic; inbound; +97231110002; 7 steps; needs CLINIC_API_TOKEN in the environment, which is not set: its tool is left out)"
-        in result.output
-    )
+    needed = "needs CLINIC_API_TOKEN in the environment"
+    assert f"clinic.yaml: ok (clinic; inbound; +97231110002; 7 steps; {needed}, which is not set" in result.output
     monkeypatch.setenv("CLINIC_API_TOKEN", "t")
-    assert "needs CLINIC_API_TOKEN in the environment)" in check().output
+    assert f"{needed})" in check().output
     assert "default.yaml: ok (default; inbound; default; 0 steps)" in result.output
