@@ -10,7 +10,7 @@ Field names are the names of the environment variables, so that what an operator
 
 import os
 from collections.abc import Iterable
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -50,6 +50,16 @@ class Settings(BaseSettings):
     OPENAI_REALTIME_MODEL: str = Field(default="gpt-realtime-2.1", description="Speech-to-speech model.")
     OPENAI_VOICE: str = Field(default="marin", description="The bot's voice; fixed for a whole call.")
     OPENAI_TRANSCRIBE_MODEL: str = Field(default="gpt-transcribe", description="Transcribes the caller; language open.")
+    OPENAI_BASE_URL: str = Field(default="https://api.openai.com/v1", description="Where summaries are asked for.")
+    OPENAI_SUMMARY_MODEL: str = Field(default="gpt-5.4-mini", description="Text model that sums calls up.")
+
+    # After the call
+    SMTP_URL: SecretStr = Field(
+        default=SecretStr(""), description="smtps://user:password@host:465, or smtp:// for STARTTLS; sends e-mail."
+    )
+    MAIL_FROM: str = Field(default="", description="Address that e-mail comes from; default: the user of SMTP_URL.")
+    KAV_WEBHOOK_URL: str = Field(default="", description="https address that is told of every call that is over.")
+    KAV_WEBHOOK_SECRET: SecretStr = Field(default=SecretStr(""), description="Signs what is sent there.")
 
     # Records
     DATABASE_URL: str = Field(
@@ -122,6 +132,13 @@ class Settings(BaseSettings):
     VAD_SILENCE_MS: int = Field(default=600, ge=100, le=5000, description="Quiet that ends a caller's turn, in ms.")
     VAD_PREFIX_MS: int = Field(default=300, ge=0, le=2000, description="Audio kept from before speech, in ms.")
 
+    KAV_METRICS_TOKEN: SecretStr = Field(
+        default=SecretStr(""), description="Bearer token that reads /metrics and nothing else; KAV_API_TOKEN does too."
+    )
+    LOG_FORMAT: Literal["auto", "json", "text"] = Field(
+        default="auto", description="json or text; auto: json on Heroku, text elsewhere."
+    )
+    LOG_WORDS: bool = Field(default=False, description="Log what was said, when a call is over.")
     LOG_LEVEL: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
     DYNO: str = Field(default="", description="Set by Heroku; tells Kav that its disk does not survive a restart.")
 
@@ -155,7 +172,7 @@ class Settings(BaseSettings):
             raise ValueError(f"{value!r} is no time zone: write one like Asia/Jerusalem") from error
         return value
 
-    @field_validator("PUBLIC_BASE_URL", "TWILIO_API_BASE_URL", "OPENAI_REALTIME_URL")
+    @field_validator("PUBLIC_BASE_URL", "TWILIO_API_BASE_URL", "OPENAI_REALTIME_URL", "OPENAI_BASE_URL")
     @classmethod
     def _strip_slash(cls, value: str) -> str:
         return value.rstrip("/")
@@ -169,6 +186,23 @@ class Settings(BaseSettings):
             raise ValueError("it is for a rehearsal: write http://127.0.0.1:PORT, or leave it unset")
         return value
 
+    @field_validator("KAV_WEBHOOK_URL")
+    @classmethod
+    def _is_private(cls, value: str) -> str:
+        """Callers' words go there: encrypted, or not off this machine."""
+        parts = urlsplit(value)
+        if value and not (parts.hostname and (parts.scheme == "https" or _is_loopback(value))):
+            raise ValueError("calls' words go there: write an https:// address")
+        return value
+
+    @field_validator("SMTP_URL")
+    @classmethod
+    def _is_mail_server(cls, value: SecretStr) -> SecretStr:
+        parts = urlsplit(value.get_secret_value())
+        if value.get_secret_value() and not (parts.scheme in ("smtp", "smtps") and parts.hostname):
+            raise ValueError("write smtps://user:password@smtp.example.com:465")
+        return value
+
     @field_validator("DATABASE_URL")
     @classmethod
     def _sqlalchemy_url(cls, value: str) -> str:
@@ -176,6 +210,12 @@ class Settings(BaseSettings):
             if value.startswith(old):
                 return "postgresql+psycopg://" + value.removeprefix(old)
         return value
+
+    @model_validator(mode="after")
+    def _webhook_is_signed(self) -> Self:
+        if self.KAV_WEBHOOK_URL and not self.KAV_WEBHOOK_SECRET.get_secret_value():
+            raise ValueError("KAV_WEBHOOK_URL needs KAV_WEBHOOK_SECRET: its receiver must know whom it hears")
+        return self
 
     @model_validator(mode="after")
     def _rehearsal_stays_home(self) -> Self:
@@ -192,6 +232,17 @@ class Settings(BaseSettings):
             if refused:
                 raise ValueError(f"KAV_REHEARSAL is for one laptop, but {reason}: unset one of the two.")
         return self
+
+    @property
+    def logs_json(self) -> bool:
+        """Whether log lines are JSON objects."""
+        return self.LOG_FORMAT == "json" or (self.LOG_FORMAT == "auto" and bool(self.DYNO))
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """All secret values, for the log to leave out."""
+        values = (getattr(self, name) for name in type(self).model_fields)
+        return tuple(v.get_secret_value() for v in values if isinstance(v, SecretStr) and v.get_secret_value())
 
     @property
     def bind_host(self) -> str:
@@ -239,6 +290,11 @@ class Settings(BaseSettings):
                 "set it to e.g. https://your-app.example.com."
             )
         return ""
+
+
+def _is_loopback(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme == "http" and parts.hostname in LOOPBACK
 
 
 def read_secrets(names: Iterable[str]) -> dict[str, SecretStr]:

@@ -1,0 +1,138 @@
+"""Guards the log: every line names its call and is one line; no number whole, no secret at all, whoever wrote it."""
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+
+import gevent
+import pytest
+
+from kav import log
+
+CALL = "CA" + "0123456789" * 3 + "ab"
+
+
+@pytest.fixture
+def handler() -> log.QueueHandler:
+    handler = log.QueueHandler(secrets=("sk-very-secret", "short"))
+    handler.setFormatter(log.JsonFormatter())
+    return handler
+
+
+@pytest.fixture
+def logger(handler: log.QueueHandler) -> Iterator[logging.Logger]:
+    logger = logging.getLogger("kav.test")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    logger.propagate = False
+    yield logger
+    logger.propagate = True
+    logger.removeHandler(handler)
+
+
+@pytest.fixture
+def tell(
+    handler: log.QueueHandler, logger: logging.Logger
+) -> Callable[[Callable[[logging.Logger], None]], dict[str, object]]:
+    """Logs something and returns the line that came of it."""
+
+    def logged(write: Callable[[logging.Logger], None]) -> dict[str, object]:
+        write(logger)
+        line = handler.lines.get_nowait()
+        assert "\n" not in line
+        found: dict[str, object] = json.loads(line)
+        return found
+
+    return logged
+
+
+Tell = Callable[[Callable[[logging.Logger], None]], dict[str, object]]
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [
+        ("+972501234567", "+9725****567"),
+        ("+972 50-123 4567", "+9725****567"),
+        ("%2B972501234567", "%2B****567"),
+        ("972501234567", "972****567"),
+        ("0501234567", "050****567"),
+        ("050-123 4567", "050****567"),
+        ("03-1234567", "031****567"),
+    ],
+)
+def test_a_telephone_number_loses_its_middle(number: str, shown: str) -> None:
+    assert log.masked(f"call to {number}, twice: {number}.") == f"call to {shown}, twice: {shown}."
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        CALL,
+        f"{CALL}: RE{'1234567890' * 3}12",
+        "2026-11-22 10:30:00.123",
+        "took 12345 ms",
+        "1.23456789012",
+        "v1=0123456789ab",
+    ],
+)
+def test_what_is_no_telephone_number_stays(text: str) -> None:
+    assert log.masked(text) == text
+
+
+def test_a_line_of_the_greenlet_that_works_for_a_call_names_it(tell: Tell) -> None:
+    def work(call_sid: str) -> object:
+        log.about(call_sid)
+        gevent.sleep(0)  # the others say theirs meanwhile
+        return tell(lambda logger: logger.info("x"))["call_sid"]
+
+    greenlets = [gevent.spawn(work, call_sid) for call_sid in ("CA1", "CA2", "")]
+    assert [greenlet.get(timeout=5) for greenlet in greenlets] == ["CA1", "CA2", "-"]
+    assert tell(lambda logger: logger.info("x"))["call_sid"] == "-"
+
+
+def test_the_call_that_a_line_names_itself_goes_before(tell: Tell) -> None:
+    def work() -> object:
+        log.about(CALL)
+        return tell(lambda logger: logger.info("x", extra={"call_sid": "CA2"}))["call_sid"]
+
+    assert gevent.spawn(work).get(timeout=5) == "CA2"
+
+
+def test_numbers_and_secrets_are_left_out_of_messages_and_tracebacks(tell: Tell) -> None:
+    def write(logger: logging.Logger) -> None:
+        try:
+            raise ValueError("key sk-very-secret of +972501234567")
+        except ValueError:
+            logger.exception("failed for %s with %s", "+972501234567", "sk-very-secret")
+
+    line = tell(write)
+    assert line["message"] == "failed for +9725****567 with [secret]"
+    assert "ValueError: key [secret] of +9725****567" in str(line["exception"])
+    assert "sk-very-secret" not in json.dumps(line)
+
+
+def test_a_stranger_cannot_begin_a_line_of_their_own(
+    tell: Tell, handler: log.QueueHandler, logger: logging.Logger
+) -> None:
+    assert tell(lambda logger: logger.info("a\nb\x1b[31m", extra={"call_sid": "x\ny"})) | {"time": ""} == {
+        "time": "",
+        "level": "INFO",
+        "logger": "kav.test",
+        "call_sid": "x y",
+        "message": "a b [31m",
+    }
+    handler.setFormatter(logging.Formatter("%(call_sid)s %(message)s"))
+    logger.info("a\nb")
+    assert handler.lines.get_nowait() == "- a b"
+
+
+def test_a_record_that_could_not_be_saved_is_an_object_of_its_own(tell: Tell) -> None:
+    line = tell(lambda logger: logger.error(json.dumps({"event": "record_lost", "kind": "turns"})))
+    assert (line["message"], line["data"]) == ("record_lost", {"event": "record_lost", "kind": "turns"})
+
+
+def test_a_reader_that_is_stuck_costs_lines_and_never_time(handler: log.QueueHandler, logger: logging.Logger) -> None:
+    for _ in range(log.MAX_LINES + 5):
+        logger.info("x")
+    assert (handler.lines.qsize(), handler.dropped) == (log.MAX_LINES, 5)
