@@ -164,7 +164,9 @@ class Conversation:
         if item_id != self._turn:
             return
         self._words = text
-        if self.language.transcribed(text):
+        if not self.flow.steps:
+            self.language.follow(text, (*self.flow.languages, *self.phrases))
+        elif self.language.transcribed(text):
             self.note(Breach("language switched without evidence"))
 
     @property

@@ -6,6 +6,7 @@ A loanword, a name, a brand or digits are no evidence: a turn speaks a language 
 
 import unicodedata
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -65,6 +66,12 @@ class LanguageLock:
             return False
         self._before, self.current = self.current, code
         return True
+
+    def follow(self, transcript: str, known: Iterable[str]) -> None:
+        """Follow what was said where nobody judges: the first of the `known` languages that it is written like."""
+        if not contradicts(transcript, self.current):
+            return
+        self.current = next((language for language in known if supports(transcript, language)), self.current)
 
     def transcribed(self, transcript: str) -> bool:
         """Check the last switch against what was said; return whether it is taken back."""

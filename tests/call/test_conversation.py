@@ -1,5 +1,7 @@
 """A call with a script: judge, rule, speak; side questions and the way back; goodbye and silence (Promises 3 and 4)."""
 
+from dataclasses import replace
+
 import pytest
 
 from kav.call import actions as act
@@ -433,3 +435,13 @@ def test_a_call_that_comes_back_from_a_hand_over_is_not_handed_over_again(talk: 
     back.handle(ev.StreamStarted(talk.now))
     assert back.handle(ev.Tick(talk.now + 0.1)) == [], "the model is not there yet"
     assert not back.over
+
+
+def test_without_a_script_the_fixed_phrases_follow_the_callers_words() -> None:
+    talk = Talk(Conversation(replace(FLOW, steps=()), PHRASES)).started()
+    talk.says(GREETING.removesuffix(" באיזו עיר?"))
+    for words, language in (("Mazda", "he"), ("When do you open?", "en"), ("רגע אחד בבקשה", "he")):
+        talk.turn()
+        talk.do(ev.CallerWords(talk.now, "user_item", words))
+        talk.says("...")
+        assert talk.talk.presence().language == language
