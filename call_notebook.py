@@ -29,6 +29,10 @@ class Notebook:
         self._records = records
         self._model, self._transcriber = settings.OPENAI_REALTIME_MODEL, settings.OPENAI_TRANSCRIBE_MODEL
         self._prices = load_prices()
+        self._detail = LONGEST_DETAIL if settings.KAV_STORE_WORDS else 0
+        for model in (self._model, self._transcriber):
+            if notice := self._prices.notice(model):
+                log.warning(notice)
 
     def take(self, call_sid: str, stream_sid: str, talk: Conversation) -> None:
         """Put on record what is new of a call."""
@@ -74,7 +78,7 @@ class Notebook:
                 position=position,
             )
         for number, at_ms, breach in news.breaches:
-            log.warning("breach: %s %s", breach.what, breach.detail[:LONGEST_DETAIL], extra={"call_sid": call_sid})
+            log.warning("breach: %s %s", breach.what, breach.detail[: self._detail], extra={"call_sid": call_sid})
             self._records.save_breach(call_sid, number, at_ms=at_ms, what=breach.what, detail=breach.detail)
         for run in news.tools:
             self._records.save_tool_call(

@@ -125,6 +125,10 @@ class Backlog:
             self._arrived.set()
         return waiting.result
 
+    def wait(self, timeout_s: float) -> bool:
+        """Wait, cooperatively and at most `timeout_s` seconds, until nothing waits; whether it came to that."""
+        return self._empty.wait(timeout_s)
+
     def stop(self, timeout_s: float) -> int:
         """Take nothing more, go on for at most `timeout_s`, then log each record that is left; returns their number."""
         self._stopped = True

@@ -74,6 +74,10 @@ class Records:
             thread.close(timeout_s=1)
         return left
 
+    def settled(self, timeout_s: float) -> bool:
+        """Wait, cooperatively and at most `timeout_s` seconds, until all that was told is decided; whether it is."""
+        return self._backlog.wait(timeout_s)
+
     def submit(self, operation: Operation) -> SaveResult:
         """Queue any operation on the database; never blocks."""
         return self._backlog.submit(operation)

@@ -27,7 +27,7 @@ def test_without_words_a_call_keeps_its_shape_and_nothing_that_was_said(database
     records = Records(database_url, store_words=False)
     records.start()
     tell_a_whole_call(records)
-    assert records.save_call("CA1").wait(SOON_S)
+    assert records.settled(SOON_S)
     call = records.get_call("CA1")
     records.stop(1)
     assert call is not None
@@ -45,7 +45,7 @@ def test_without_words_no_byte_of_the_file_holds_them(sqlite_url: str, tmp_path:
     records = Records(sqlite_url, store_words=False)
     records.start()
     tell_a_whole_call(records)
-    assert records.save_call("CA1").wait(SOON_S)
+    assert records.settled(SOON_S)
     held = b"".join(path.read_bytes() for path in tmp_path.glob("kav.db*"))
     records.stop(1)
     assert b"locksmith" in held
@@ -55,7 +55,7 @@ def test_without_words_no_byte_of_the_file_holds_them(sqlite_url: str, tmp_path:
 def test_with_words_they_are_kept(database_url: str, start_records: Callable[..., Records]) -> None:
     records = start_records(database_url)
     tell_a_whole_call(records)
-    assert records.save_call("CA1").wait(SOON_S)
+    assert records.settled(SOON_S)
     assert [word for word in WORDS if word not in repr(records.get_call("CA1"))] == []
 
 
