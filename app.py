@@ -32,12 +32,16 @@ from pydantic import ValidationError
 import call_aftermath
 import media_desk
 import realtime_prompt_builder as prompt
+import routes_calls
 import routes_twilio
 import stream_registry
+import twilio_gate
 from kav import commands, log
+from kav.bearer import is_bearer
 from kav.flow_files import FlowFileError, Flows, load_flows, secrets_of, usable
 from kav.records import Records, durability_warning
 from kav.settings import Settings, read_secrets
+from kav.tickets import Tickets
 from kav.wire.http_tools import HttpTools
 from kav.wire.model_leg import ModelLeg
 from kav.wire.realtime import Connector
@@ -81,8 +85,10 @@ def create_app(settings: Settings | None = None) -> Flask:
     app = Flask(__name__, static_folder=None)
     app.config.update(MAX_CONTENT_LENGTH=routes_twilio.MAX_FORM_BYTES, KAV_SETTINGS=settings)
     app.extensions["kav"] = Kav(settings, records, rest, media, call_aftermath.Aftermath(settings, records, rest))
-    gate = routes_twilio.Gate(settings)
-    routes_twilio.init_app(app, routes_twilio.Desk(settings, media, records, phrases, flows), gate)
+    gate, tickets = twilio_gate.Gate(settings), Tickets()
+    routes_twilio.init_app(app, routes_twilio.Desk(settings, media, records, phrases, flows, tickets), gate)
+    parts = routes_calls.Parts(settings, flows, media, records, rest, tickets)
+    routes_calls.init_app(app, routes_calls.CallDesk(parts))
 
     app.before_request(gate.stranger)
 
@@ -133,8 +139,7 @@ def _health(kav: Kav) -> Response:
     body: dict[str, object] = {"ok": True, "draining": kav.media.draining}
     if warning:
         body["warning"] = warning
-    token = kav.settings.KAV_API_TOKEN.get_secret_value()
-    if token and routes_twilio.same_secret(request.headers.get("Authorization", ""), f"Bearer {token}"):
+    if is_bearer(request.headers.get("Authorization", ""), kav.settings.KAV_API_TOKEN.get_secret_value()):
         body |= _figures(kav)
     return jsonify(body)
 

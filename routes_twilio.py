@@ -4,24 +4,26 @@ Every answer is ready in milliseconds and none is ever a 5xx: whatever goes wron
 Webhooks may come twice, late or out of order, so each of them may be repeated at will.
 """
 
-import hmac
 import logging
 import time
 from collections.abc import Callable, Mapping
-from ipaddress import ip_address
+from datetime import UTC, datetime
 from typing import Final, cast
 
-from flask import Blueprint, Flask, Request, Response, request
-from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]  # ships no types
+from flask import Blueprint, Flask, Response, request
 from twilio.twiml.voice_response import Connect, VoiceResponse  # type: ignore[import-untyped]  # ships no types
 from werkzeug.exceptions import HTTPException
 
 import stream_registry
+import twilio_gate
 from kav.call.actions import EndReason
 from kav.call.events import Direction
+from kav.call.flow import Flow
+from kav.dialling import AnsweredBy, answered_by
 from kav.flow_files import Flows
 from kav.records import Records
-from kav.settings import LOOPBACK, Settings
+from kav.settings import Settings
+from kav.tickets import Order, Tickets
 from media_desk import MediaDesk
 from realtime_prompt_builder import DEFAULT_LANGUAGE, Phrases
 from stream_registry import TERMINAL_STATUSES, Entry
@@ -29,7 +31,9 @@ from stream_registry import TERMINAL_STATUSES, Entry
 STATUS_WRITE_S: Final = 2.0
 """How long the status webhook waits for its record: Twilio waits longer, a caller is not waiting at all."""
 
-SPEAKING: Final = frozenset({"twilio.voice", "twilio.voice_fallback", "twilio.after_stream", "twilio.dial_result"})
+SPEAKING: Final = frozenset(
+    f"twilio.{name}" for name in ("voice", "outbound_voice", "voice_fallback", "after_stream", "dial_result")
+)
 """Requests whose answer a caller hears."""
 
 MAX_FORM_BYTES: Final = 64 * 1024
@@ -51,18 +55,27 @@ def hang_up() -> Response:
 class Desk:
     """Answers Twilio's webhooks for one installation."""
 
-    def __init__(self, settings: Settings, media: MediaDesk, records: Records, phrases: Phrases, flows: Flows) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        media: MediaDesk,
+        records: Records,
+        phrases: Phrases,
+        flows: Flows,
+        tickets: Tickets,
+    ) -> None:
         self._settings = settings
         self._media = media
         self._records = records
         self._phrases = phrases
         self._flows = flows
+        self._tickets = tickets
 
     def voice(self) -> Response:
-        """A call: answer it with a stream, or refuse it. A repeated CallSid gets the same answer."""
+        """Somebody calls: answer with a stream, or refuse. A repeated CallSid gets the same answer."""
         form = request.form
         call_sid = form.get("CallSid", "")
-        entry = stream_registry.get(call_sid) or self._register(form)
+        entry = stream_registry.get(call_sid) or self._called(form)
         if entry is None:
             return self._reject("rejected")
         if entry["ended"]:
@@ -70,8 +83,34 @@ class Desk:
         if entry["stream"] is None and self._full():
             stream_registry.end(call_sid, "no_stream")
             return self._reject("busy")
-        self._media.prewarm(entry)
-        return _twiml(self._stream(VoiceResponse(), entry))
+        return self._open_stream(entry)
+
+    def outbound_voice(self) -> Response:
+        """Somebody answers a call that Kav has placed; its ticket says which. A repeated CallSid gets the same answer.
+
+        Whoever answers a call that Kav knows nothing of (it was restarted meanwhile) hears an apology, not a dead line.
+        """
+        call_sid = request.form.get("CallSid", "")
+        entry = stream_registry.get(call_sid) or self._answered(call_sid)
+        if entry is None:
+            return self._apologise(DEFAULT_LANGUAGE)
+        if entry["ended"]:
+            return self._end_of_line(entry)
+        if entry["stream"] is None and self._full():
+            stream_registry.end(call_sid, "no_stream", after_stream="apology")
+            return self._end_of_line(entry)
+        return self._open_stream(entry)
+
+    def machine(self) -> Response:
+        """What took the call: a machine gets the flow's message, or nothing; whatever may be a person goes on."""
+        call_sid, found = request.form.get("CallSid", ""), answered_by(request.form.get("AnsweredBy", ""))
+        entry, order = stream_registry.get(call_sid), self._order(call_sid)
+        log.info("answered by: %s", found, extra={"call_sid": call_sid})
+        if entry is not None:
+            _part_with_machine(entry, found)
+        elif order is not None:
+            order.answered_by = found  # the call itself is still to come
+        return Response(status=204)
 
     def voice_fallback(self) -> Response:
         """Twilio could not reach the voice URL, or did not like its answer: words, then the end."""
@@ -88,6 +127,8 @@ class Desk:
         if entry is not None and _direction(form) != entry["direction"]:
             log.warning("status says another direction; it is not obeyed", extra={"call_sid": call_sid})
         direction = entry["direction"] if entry is not None else _direction(form)
+        if entry is None:
+            self._note_progress(call_sid, status)
         if call_sid:
             saved = self._records.save_call_status(call_sid, status, form.get("CallDuration"), direction)
             saved.wait(STATUS_WRITE_S)
@@ -110,11 +151,16 @@ class Desk:
             entry["after_stream_key"] = repeated
             self._decide_after_stream(entry, request.form.get("CallStatus", ""))
         entry["after_stream_at"] = time.monotonic()  # after what it decided: the answer says how the call goes on
-        if not entry["ended"]:
-            self._media.prewarm(entry)
-            return _twiml(self._stream(VoiceResponse(), entry))
+        return self._end_of_line(entry) if entry["ended"] else self._open_stream(entry)
+
+    def _end_of_line(self, entry: Entry) -> Response:
+        """Return what follows a call that has ended for Kav."""
+        entry["after_stream_at"] = time.monotonic()
         if stream_registry.handed_over(entry):
             return self._dial(entry)
+        if entry["after_stream"] == "message":
+            language = entry["flow"].language
+            return self._last_words(entry["flow"].machine_message[language], language)
         return self._apologise(self._language(entry)) if entry["after_stream"] == "apology" else hang_up()
 
     def dial_result(self) -> Response:
@@ -127,12 +173,11 @@ class Desk:
             return self._apologise(self._language(entry))
         stream_registry.reopen(entry, "nobody_answers")
         entry["after_stream_at"] = time.monotonic()
-        self._media.prewarm(entry)
-        return _twiml(self._stream(VoiceResponse(), entry))
+        return self._open_stream(entry)
 
     def _dial(self, entry: Entry) -> Response:
         """Return TwiML that rings a human; how long they may talk is bounded, for nobody else watches that leg."""
-        transfer = self._flows.by_id(entry["business"]).transfer
+        transfer = entry["flow"].transfer
         if transfer is None:
             return hang_up()
         response = VoiceResponse()
@@ -145,7 +190,7 @@ class Desk:
             method="POST",
             timeout=transfer.ring_s,
             time_limit=transfer.time_limit_s,
-            caller_id=entry["to_number"],
+            caller_id=stream_registry.own_number(entry),
             answer_on_bridge=True,
         )
         dial.number(transfer.to)
@@ -168,9 +213,12 @@ class Desk:
         entry["token"] = stream_registry.new_token()
         log.warning("stream lost; the call gets a fresh one", extra={"call_sid": entry["call_sid"]})
 
-    def _register(self, form: Mapping[str, str]) -> Entry | None:
+    def _called(self, form: Mapping[str, str]) -> Entry | None:
         """Return a new entry for a call to a number that somebody answers, else None."""
         call_sid, to_number = form.get("CallSid", ""), form.get("To", "")
+        if _direction(form) == "outbound":
+            log.warning("a call that Kav did not place is not answered", extra={"call_sid": call_sid})
+            return None
         flow = self._flows.inbound(to_number)
         if not call_sid or flow is None:
             log.warning(
@@ -179,28 +227,52 @@ class Desk:
                 extra={"call_sid": call_sid},
             )
             return None
+        return self._register(call_sid, "inbound", flow, form.get("From", ""), to_number)
+
+    def _answered(self, call_sid: str) -> Entry | None:
+        """Return a new entry for a call that Kav has placed, and use the ticket up; None for one that is no good."""
+        order = self._order(call_sid)
+        if order is None:
+            log.warning("nobody has ordered this call", extra={"call_sid": call_sid})
+            return None
+        self._tickets.drop(_ticket())
+        entry = self._register(call_sid, "outbound", order.flow, order.from_, order.to)
+        _part_with_machine(entry, order.answered_by or "person")
+        return entry
+
+    def _register(self, call_sid: str, direction: Direction, flow: Flow, from_number: str, to_number: str) -> Entry:
         entry = stream_registry.register(
-            call_sid,
-            direction=_direction(form),
-            business=flow.id,
-            from_number=form.get("From", ""),
-            to_number=to_number,
+            call_sid, direction=direction, flow=flow, from_number=from_number, to_number=to_number
         )
         self._records.save_call(
-            call_sid,
-            direction=entry["direction"],
-            business=entry["business"],
-            from_number=entry["from_number"],
-            to_number=to_number,
+            call_sid, direction=direction, business=flow.id, from_number=from_number, to_number=to_number
         )
         return entry
+
+    def _order(self, call_sid: str) -> Order | None:
+        """Return the order whose ticket stands in the URL, if this call may have it."""
+        return self._tickets.find(_ticket(), call_sid, time.monotonic())
+
+    def _note_progress(self, call_sid: str, status: str) -> None:
+        """Put on record how a call goes that Kav has placed and nobody has answered yet."""
+        order = self._order(call_sid)
+        if order is None:
+            return
+        self._records.save_call(
+            call_sid, direction="outbound", business=order.flow.id, from_number=order.from_, to_number=order.to
+        )
+        if status in TERMINAL_STATUSES:
+            self._tickets.drop(_ticket())
+            self._records.save_call(call_sid, ended_at=datetime.now(UTC), end_reason=f"call_status_{status}")
 
     def _full(self) -> bool:
         """Whether one more call is too many; those whose socket is still to come count too."""
         return self._media.full or stream_registry.live_count() > self._settings.MAX_CALLS
 
-    def _stream(self, response: VoiceResponse, entry: Entry) -> VoiceResponse:
-        """Append the stream; what follows it ends the call, so that a closed socket never leaves the line open."""
+    def _open_stream(self, entry: Entry) -> Response:
+        """Return the stream; what follows it ends the call, so that a closed socket never leaves the line open."""
+        self._media.prewarm(entry)
+        response = VoiceResponse()
         connect = Connect(action=f"{self._settings.base_url}/twilio/after-stream", method="POST")
         stream = connect.stream(
             url=self._settings.media_url,
@@ -211,16 +283,19 @@ class Desk:
         stream.parameter(name="direction", value=entry["direction"])
         response.append(connect)
         response.hangup()
-        return response
+        return _twiml(response)
 
     def _language(self, entry: Entry) -> str:
         """Return the language that the call is in."""
         talk = entry["conversation"]
-        return talk.language.current if talk is not None else self._flows.by_id(entry["business"]).language
+        return talk.language.current if talk is not None else entry["flow"].language
 
     def _apologise(self, language: str) -> Response:
+        return self._last_words(self._phrases.text("apology", language), language)
+
+    def _last_words(self, text: str, language: str) -> Response:
         response = VoiceResponse()
-        self._say(response, self._phrases.text("apology", language), language)
+        self._say(response, text, language)
         response.hangup()
         return _twiml(response)
 
@@ -237,78 +312,35 @@ class Desk:
         """Answer a request that failed in here: a caller hears an apology, a callback is taken as done."""
         if isinstance(error, HTTPException):
             return error
-        log.error("webhook %s failed", request.path, exc_info=error, extra={"call_sid": _call_sid()})
+        log.error("webhook %s failed", request.path, exc_info=error, extra={"call_sid": twilio_gate.call_sid()})
         speaks = request.endpoint in SPEAKING
         return self._apologise(DEFAULT_LANGUAGE) if speaks else Response(status=204)
-
-
-class Gate:
-    """Lets in whom Twilio signed; without a token to check with, only this machine."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._validator = RequestValidator(settings.TWILIO_AUTH_TOKEN.get_secret_value())
-
-    def stranger(self) -> Response | None:
-        """Refuse whoever is not this machine while there is no token to check signatures with."""
-        if self._settings.checks_signatures or _is_local(request):
-            return None
-        return _forbidden("TWILIO_AUTH_TOKEN is not set, so only this machine is served")
-
-    def webhook(self) -> Response | None:
-        """Refuse a webhook that is not Twilio's, before it has any effect; None lets it in."""
-        path = request.full_path if request.query_string else request.path
-        signed = request.form if request.method == "POST" else {}
-        return self._check(self._settings.base_url + path, signed)
-
-    def media(self, upgrade: Request) -> Response | None:
-        """Refuse an upgrade that is not Twilio's: signed over the URL exactly as it stands in the TwiML."""
-        if upgrade.query_string:
-            return _forbidden("a media socket has no query string")
-        return self._check(self._settings.media_url, {})
-
-    def _check(self, url: str, form: Mapping[str, str]) -> Response | None:
-        if not self._settings.checks_signatures:
-            return (
-                None if _is_local(request) else _forbidden("TWILIO_AUTH_TOKEN is not set: only this machine is served")
-            )
-        signature = request.headers.get("X-Twilio-Signature", "")
-        if self._validator.validate(url, form, signature):
-            return None
-        return _forbidden(f"signature does not match {url}: PUBLIC_BASE_URL must be what Twilio was given")
-
-
-def _forbidden(why: str) -> Response:
-    log.warning("refused %s: %s", request.path, why, extra={"call_sid": _call_sid()})
-    return Response("forbidden\n", 403, content_type="text/plain")
-
-
-def _is_local(asked: Request) -> bool:
-    """Whether the request is this machine's own: no foreign address, Host (DNS rebinding), or proxy in front."""
-    forwarded = any(name.lower().startswith(("x-forwarded-", "forwarded")) for name, _ in asked.headers.items())
-    host = asked.host.rpartition(":")[0] or asked.host
-    address = ip_address((asked.remote_addr or "0.0.0.0").removeprefix("::ffff:"))  # noqa: S104  # nosec - no address
-    return not forwarded and host.strip("[]") in LOOPBACK and address.is_loopback
-
-
-def same_secret(given: str, expected: str) -> bool:
-    """Compare in constant time, whatever characters a stranger sends."""
-    return hmac.compare_digest(given.encode(), expected.encode())
 
 
 def _direction(form: Mapping[str, str]) -> Direction:
     return "outbound" if form.get("Direction", "inbound").startswith("outbound") else "inbound"
 
 
-def _call_sid() -> str:
-    return request.form.get("CallSid", "")[:64] if request.method == "POST" else ""
+def _part_with_machine(entry: Entry, found: AnsweredBy) -> None:
+    """End the call if a machine has it, or a fax: talk to those is billed, and heard by nobody."""
+    if found == "person" or entry["direction"] == "inbound":
+        return
+    leaves_message = found == "machine" and bool(entry["flow"].machine_message)
+    stream_registry.end(entry["call_sid"], "machine", after_stream="message" if leaves_message else "hang_up")
 
 
-def init_app(app: Flask, desk: Desk, gate: Gate) -> None:
+def _ticket() -> str:
+    """Return the ticket of a call that Kav has placed; Twilio has signed the URL that it stands in."""
+    return request.args.get("ticket", "")
+
+
+def init_app(app: Flask, desk: Desk, gate: twilio_gate.Gate) -> None:
     """Register Twilio's routes."""
     twilio = Blueprint("twilio", __name__, url_prefix="/twilio")
     routes: dict[str, Callable[[], Response]] = {
         "voice": desk.voice,
+        "outbound-voice": desk.outbound_voice,
+        "machine": desk.machine,
         "voice-fallback": desk.voice_fallback,
         "status": desk.status,
         "stream-status": desk.stream_status,

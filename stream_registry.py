@@ -16,10 +16,14 @@ from kav.call.actions import EndReason
 from kav.call.aftermath import Chore
 from kav.call.conversation import Conversation
 from kav.call.events import Direction
+from kav.call.flow import Flow
 
-AfterStream = Literal["hang_up", "apology", "transfer", "announced_transfer"]
-"""What follows the stream: nothing, words that something went wrong, a human, or a human whom Twilio's voice announces,
-for the model could not."""
+Line = Literal["twilio", "browser"]
+"""What the other party talks through: the telephone network, or a page of the console's that stands in for it."""
+
+AfterStream = Literal["hang_up", "apology", "transfer", "announced_transfer", "message"]
+"""What follows the stream: nothing, words that something went wrong, a human, a human whom Twilio's voice announces,
+for the model could not, or the flow's message for an answering machine."""
 
 TERMINAL_STATUSES: Final = frozenset({"completed", "busy", "no-answer", "failed", "canceled"})
 
@@ -29,7 +33,11 @@ class Entry(TypedDict):
 
     call_sid: str
     direction: Direction
+    line: Line
     business: str
+    """Id of its flow."""
+    flow: Flow
+    """The script of this very call: its business's, filled with what was told of the person who is called."""
     from_number: str
     to_number: str
     conversation: Conversation | None
@@ -64,6 +72,8 @@ class Entry(TypedDict):
     """Called when `ended` was set: whoever carries the call stops at once."""
     chores_done: set[Chore]
     """What was done for the call after its end."""
+    listed: bool
+    """The other party asked not to be called, and that was written down."""
 
 
 registry: dict[str, Entry] = {}
@@ -74,14 +84,18 @@ def get(call_sid: str) -> Entry | None:
     return registry.get(call_sid)
 
 
-def register(call_sid: str, *, direction: Direction, business: str, from_number: str, to_number: str) -> Entry:
+def register(
+    call_sid: str, *, direction: Direction, flow: Flow, from_number: str, to_number: str, line: Line = "twilio"
+) -> Entry:
     """Return the call's entry, new or, for a webhook that Twilio repeats, the one that exists."""
     entry = registry.get(call_sid)
     if entry is None:
         entry = registry[call_sid] = Entry(
             call_sid=call_sid,
             direction=direction,
-            business=business,
+            line=line,
+            business=flow.id,
+            flow=flow,
             from_number=from_number,
             to_number=to_number,
             conversation=None,
@@ -102,6 +116,7 @@ def register(call_sid: str, *, direction: Direction, business: str, from_number:
             model=None,
             wake=None,
             chores_done=set(),
+            listed=False,
         )
     return entry
 
@@ -109,6 +124,16 @@ def register(call_sid: str, *, direction: Direction, business: str, from_number:
 def new_token() -> str:
     """Return an opaque token; it stands in Twilio's call log, so it is good for one stream only."""
     return secrets.token_urlsafe(24)
+
+
+def other_party(entry: Entry) -> str:
+    """Return the number of whoever the bot talks with."""
+    return entry["to_number"] if entry["direction"] == "outbound" else entry["from_number"]
+
+
+def own_number(entry: Entry) -> str:
+    """Return the number of the business's own that the call is over."""
+    return entry["from_number"] if entry["direction"] == "outbound" else entry["to_number"]
 
 
 def live_count() -> int:

@@ -119,6 +119,19 @@ class KavProcess:
         """Return what /healthz tells the operator."""
         return await self._get("/healthz")
 
+    async def ask(
+        self, method: str, path: str, body: object = None, *, token: str | None = API_TOKEN
+    ) -> tuple[int, dict[str, Any]]:
+        """Ask as the operator does; returns the status and the JSON of the answer."""
+        if self._http is None:
+            raise RuntimeError("Kav is not up: use it as `async with KavProcess(...) as kav`")
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        data = body if isinstance(body, bytes) else None
+        given = None if data is not None else body
+        async with self._http.request(method, self.url + path, headers=headers, data=data, json=given) as answer:
+            said: dict[str, Any] = await answer.json()
+            return answer.status, said
+
     def log(self, characters: int = 4000) -> str:
         """Return the end of its log."""
         return self.log_path.read_text(errors="replace")[-characters:] if self.log_path.exists() else "no log"

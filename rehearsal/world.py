@@ -44,6 +44,10 @@ class Elsewhere:
     account_sid: str = ACCOUNT_SID
 
 
+class NotPlaced(Exception):
+    """Kav did not place a call that it was asked for; the message has its answer."""
+
+
 class World:
     """Everything a call needs, on loopback. `settings` are Kav's; `faults` and `tuning` the model's.
 
@@ -85,6 +89,8 @@ class World:
         self.twilio = Twilio(
             kav.url, kav.auth_token or None, kav.account_sid, public_url=kav.public_url or None, voice=speak
         )
+        self._lines: dict[str, CallScript] = {}
+        self.twilio.script_for = lambda to: self._lines.get(to, CallScript())
         self.tools = ToolServer()
         self._settings = dict(settings or {})
         self._open = AsyncExitStack()
@@ -125,6 +131,7 @@ class World:
             "TWILIO_API_BASE_URL": self.twilio.rest_url,
             "OPENAI_API_KEY": OPENAI_KEY,
             "KAV_DEFAULT_NUMBERS": "*",
+            "CALLS_PER_MINUTE": "1000",
         }
         mode = account if self._signed else {"KAV_REHEARSAL": "1"}
         services = {"KAV_TOOLS_URL": self.tools.url, **SECRETS}
@@ -151,6 +158,36 @@ class World:
         self._faults[number] = deque(faults)
         return await self.twilio.call(number, to, script=line)
 
+    async def place_call(
+        self,
+        script: Script | None = None,
+        line: CallScript | None = None,
+        faults: Iterable[Faults] = (),
+        *,
+        flow: str,
+        to: str = "",
+        variables: Mapping[str, str] | None = None,
+    ) -> Call:
+        """Kav is asked to call somebody; every one of them has a number of their own. At any hour, for tests have none.
+
+        Raises NotPlaced when Kav does not do it, ValueError as `call` does.
+        """
+        number = to or f"+972{next(self._numbers)}"
+        if number in self._scripts:
+            raise ValueError(f"{number} was in a call already: give every call of a world a person of its own")
+        self._scripts[number] = script or ObedientScript()
+        self._faults[number] = deque(faults)
+        self._lines[number] = line or CallScript()
+        body = {"to": number, "flow": flow, "variables": dict(variables or {}), "anytime": True}
+        deadline = time.monotonic() + WAIT_S
+        while True:
+            status, said = await self.kav.ask("POST", "/calls", body)
+            if status == 201:
+                return next(call for call in self.twilio.calls if call.sid == said["call_sid"])
+            if said["error"]["code"] != "records_away" or time.monotonic() > deadline:  # it has just come up
+                raise NotPlaced(f"POST /calls answered {status}: {said}")
+            await asyncio.sleep(0.05)
+
     async def connected_call(
         self, script: Script | None = None, line: CallScript | None = None, faults: Iterable[Faults] = ()
     ) -> Call:
@@ -161,11 +198,11 @@ class World:
 
     def sessions_of(self, call: Call) -> list[ModelSession]:
         """The model's sessions that were opened for a call, oldest first."""
-        return self._sessions.get(call.order.from_, [])
+        return self._sessions.get(_person(call), [])
 
     def upgrades_of(self, call: Call) -> int:
         """How often a connection to the model was asked for on behalf of a call, those refused included."""
-        return self._upgrades[call.order.from_]
+        return self._upgrades[_person(call)]
 
     async def session_of(self, call: Call, number: int = 1, timeout_s: float = WAIT_S) -> ModelSession:
         """Wait for the model's `number`th session of a call. Raises TimeoutError."""
@@ -192,6 +229,11 @@ class World:
         """Whom a connection to the model is for, "" for somebody unknown; its key is whatever that Kav was given."""
         key, identity = headers.get("authorization", "").removeprefix("Bearer "), headers.get(IDENTITY_HEADER)
         return next((number for number in self._scripts if _identity(number, key) == identity), "")
+
+
+def _person(call: Call) -> str:
+    """The number of whoever the bot talks with."""
+    return call.order.from_ if call.order.direction == "inbound" else call.order.to
 
 
 def _identity(number: str, key: str) -> str:

@@ -1,13 +1,17 @@
 """The shared dict: `registry[sid]` is the very entry that everybody holds, and the first end wins."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 import stream_registry
+from kav.call.flow import Flow
 from stream_registry import Entry
 
 SID = "CA" + "0" * 32
+FLOW = Flow("default", "Kav", "inbound", (), ("he",), {"he": "שלום."}, {"he": "להתראות."})
+OTHER = replace(FLOW, id="x", direction="outbound")
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +23,7 @@ def empty() -> Iterator[None]:
 
 def register(call_sid: str = SID) -> Entry:
     return stream_registry.register(
-        call_sid, direction="inbound", business="default", from_number="+972501234567", to_number="+97231234567"
+        call_sid, direction="inbound", flow=FLOW, from_number="+972501234567", to_number="+97231234567"
     )
 
 
@@ -34,7 +38,7 @@ def test_get_returns_the_very_dict_that_the_loop_polls() -> None:
 
 def test_a_repeated_registration_gives_the_entry_that_exists() -> None:
     first = register()
-    again = stream_registry.register(SID, direction="outbound", business="x", from_number="", to_number="")
+    again = stream_registry.register(SID, direction="outbound", flow=OTHER, from_number="", to_number="")
     assert again is first
     assert (again["direction"], again["business"]) == ("inbound", "default")
 

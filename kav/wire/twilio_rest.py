@@ -233,7 +233,8 @@ class TwilioRest:
     def _ask(self, whom: str, request: Callable[[Client], T], *, once: bool = False) -> T:
         """Ask until there is an answer that trying again would not change, TRIES times at most; or `once`."""
         if self._client is None:
-            raise NoCredentialsError(f"{whom}: set TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN to use Twilio's REST API")
+            remedy = "set TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN to use Twilio's REST API"
+            raise NoCredentialsError(f"{whom}: there is no account to ask with; {remedy}")
         for tries_left in reversed(range(TRIES)):
             try:
                 return request(self._client)

@@ -1,0 +1,363 @@
+"""What the operator asks over HTTP: place a call, keep a number from being called.
+
+    POST   /calls                 {"to": "050-123 4567", "flow": "sales", "variables": {"name": "דנה"}}
+    POST   /do-not-call           {"number": "050-123 4567"}
+    GET    /do-not-call/<number>
+    DELETE /do-not-call/<number>
+
+All of it needs `Authorization: Bearer KAV_API_TOKEN`. Every error is `{"error": {"code", "message", "remedy"}}`.
+"""
+
+import json
+import logging
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
+
+from flask import Blueprint, Flask, Response, jsonify, request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from sqlalchemy.exc import SQLAlchemyError
+from werkzeug.exceptions import HTTPException
+
+import realtime_prompt_builder as prompt
+import stream_registry
+from kav.bearer import is_bearer
+from kav.call.flow import Flow
+from kav.call.variables import MAX_VALUE, fill, harmless
+from kav.dialling import NotDialableError, e164, is_open
+from kav.flow_files import Flows
+from kav.records import Records
+from kav.records.database import summary
+from kav.records.errors import RecordsError
+from kav.settings import Settings
+from kav.tickets import Order, Rate, Tickets
+from kav.wire.twilio_rest import (
+    NewCall,
+    NoCredentialsError,
+    RefusedRequestError,
+    TwilioRest,
+    TwilioRestError,
+    UnknownOutcomeError,
+    masked,
+)
+from media_desk import MediaDesk
+
+RING_S: Final = 45
+"""How long a telephone rings: voicemail takes most calls after 20 to 30 s, and nobody runs longer than this."""
+
+LINE_MARGIN_S: Final = 60
+"""What Twilio adds to the longest call before it cuts the line by itself, should Kav be gone."""
+
+LONGEST_LINE_S: Final = 4 * 3600  # Twilio's own limit on the length of a call
+
+RECORD_WAIT_S: Final = 2.0
+"""How long a number's record is waited for before it is answered that it is still on its way."""
+
+T = TypeVar("T", bound=BaseModel)
+
+log = logging.getLogger(__name__)
+
+
+class Refused(Exception):
+    """The answer to a request that is not carried out; `retry_after_s` when the same one may be later."""
+
+    def __init__(self, status: int, code: str, message: str, remedy: str, retry_after_s: float = 0) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message, self.remedy = status, code, message, remedy
+        self.retry_after_s = retry_after_s
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class CallBody(_Body):
+    """The body of POST /calls."""
+
+    to: str
+    flow: str = Field(max_length=64)
+    from_: str | None = Field(default=None, alias="from", max_length=64)
+    variables: dict[str, str] = {}
+    anytime: bool = False
+    """Also outside the flow's hours."""
+
+
+class NumberBody(_Body):
+    """The body of POST /do-not-call."""
+
+    number: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the operator's requests act on."""
+
+    settings: Settings
+    flows: Flows
+    media: MediaDesk
+    records: Records
+    rest: TwilioRest
+    tickets: Tickets
+
+
+class CallDesk:
+    """Answers the operator for one installation."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._rate = Rate(parts.settings.CALLS_PER_MINUTE)
+
+    # Who asks
+
+    def stranger(self) -> None:
+        """Refuse whoever does not have the token. Raises Refused."""
+        token = self._parts.settings.KAV_API_TOKEN.get_secret_value()
+        if not token:
+            remedy = "set KAV_API_TOKEN to a long random text, and send it as `Authorization: Bearer ...`"
+            raise Refused(503, "no_token_configured", "KAV_API_TOKEN is not set, so nobody may place calls", remedy)
+        if not is_bearer(request.headers.get("Authorization", ""), token):
+            remedy = "send `Authorization: Bearer` and the value of KAV_API_TOKEN"
+            raise Refused(401, "unauthorized", "the token is missing or wrong", remedy)
+
+    # Calls
+
+    def place(self) -> Response:
+        """Place a call: everything is looked at first, and Twilio is asked once."""
+        body = _read(CallBody)
+        flow = self._flow(body)
+        to = self._number(body.to)
+        self._check_number(to)
+        self._check_hours(flow, anytime=body.anytime)
+        self._check_listed(to)
+        order = Order(self._filled(flow, body.variables), to, _from_number(flow, body.from_), time.monotonic())
+        self._check_room(to)  # nobody else runs between this and the next line
+        ticket = self._keep(order)
+        call_sid = self._ask_twilio(order, ticket)
+        log.info("calling %s with the flow %s", masked(to), flow.id, extra={"call_sid": call_sid})
+        return _answer(201, {"call_sid": call_sid, "to": to, "from": order.from_, "flow": flow.id, "status": "queued"})
+
+    def _flow(self, body: CallBody) -> Flow:
+        flow = self._parts.flows.outbound(body.flow)
+        if flow is None:
+            outbound = ", ".join(flow.id for flow in self._parts.flows.flows if flow.direction == "outbound")
+            remedy = f"use one of: {outbound}" if outbound else "add a flow file with `direction: outbound`"
+            raise Refused(400, "no_such_flow", f"there is no outbound flow {body.flow!r}", remedy)
+        return flow
+
+    def _number(self, written: str) -> str:
+        try:
+            return e164(written, self._parts.settings.PHONE_REGION)
+        except NotDialableError as error:
+            message, _, remedy = str(error).partition("; ")
+            raise Refused(400, "invalid_number", message, remedy) from None
+
+    def _check_number(self, to: str) -> None:
+        if any(to in flow.numbers for flow in self._parts.flows.flows):
+            remedy = "call somebody else's: two bots would talk to each other, both paid for"
+            raise Refused(400, "own_number", f"{to} is one of Kav's own numbers", remedy)
+
+    def _check_hours(self, flow: Flow, *, anytime: bool) -> None:
+        if not anytime and not is_open(flow.hours, datetime.now(UTC)):
+            remedy = "call within the flow's `hours`, or send `anytime: true` if they have agreed to that"
+            raise Refused(409, "outside_hours", f"the flow {flow.id} calls nobody at this hour", remedy)
+
+    def _check_listed(self, to: str) -> None:
+        if self._is_listed(to):
+            remedy = f"do not call them; if they ask to be called again, DELETE /do-not-call/{to}"
+            raise Refused(409, "do_not_call", f"{to} asked not to be called", remedy)
+
+    def _is_listed(self, number: str) -> bool:
+        try:
+            return self._parts.records.is_do_not_call(number)
+        except (RecordsError, SQLAlchemyError) as error:
+            log.error("the do-not-call list cannot be read: %s", summary(error))  # without the number
+            remedy = "check DATABASE_URL and the database, then ask again"
+            message = "the do-not-call list cannot be read now, so nobody is called"
+            raise Refused(503, "records_away", message, remedy, retry_after_s=10) from error
+
+    def _filled(self, flow: Flow, variables: Mapping[str, str]) -> Flow:
+        """Return the flow with its variables filled, which it must be given all of and no others."""
+        if set(variables) != set(flow.variables):
+            wanted = ", ".join(flow.variables) or "none"
+            message = f"the flow {flow.id} has the variables: {wanted}; given: {', '.join(sorted(variables)) or 'none'}"
+            raise Refused(400, "wrong_variables", message[:500], "give exactly these, each as a text")
+        unusable = [name for name, value in variables.items() if len(value) > MAX_VALUE or not harmless(value)]
+        if unusable:
+            message = f"not usable in a sentence: {', '.join(unusable)}"
+            raise Refused(400, "wrong_variables", message, f"give each of them 1 to {MAX_VALUE} visible characters")
+        filled = fill(flow, variables)
+        try:
+            prompt.build_session(self._parts.settings, filled)
+        except prompt.PromptTooLong as error:
+            raise Refused(400, "too_long", str(error), "shorten the variables, or the flow's facts") from None
+        return filled
+
+    def _check_room(self, to: str) -> None:
+        """Refuse a call too many: of all, of this minute, or to somebody who is being called already."""
+        now = time.monotonic()
+        waiting = list(self._parts.tickets.waiting(now))
+        if self._parts.media.draining:
+            remedy = "ask again in a minute, when it is up again"
+            raise Refused(503, "draining", "Kav is being stopped and takes no new calls", remedy, retry_after_s=60)
+        if to in [order.to for order in waiting] or _is_in_a_call(to):
+            remedy = "wait for that call's end"
+            raise Refused(409, "already_calling", f"{to} is being called already", remedy, retry_after_s=60)
+        if stream_registry.live_count() + len(waiting) >= self._parts.settings.MAX_CALLS:
+            raise Refused(429, "full", "as many calls as MAX_CALLS allows are going on", "ask again later", 10)
+        wait_s = self._rate.wait_s(now)
+        if wait_s:
+            message = f"{self._parts.settings.CALLS_PER_MINUTE} calls were placed within a minute (CALLS_PER_MINUTE)"
+            raise Refused(429, "rate_limited", message, f"ask again in {wait_s:.0f} s", wait_s)
+
+    def _keep(self, order: Order) -> str:
+        """Count the order, and return the ticket under which its call will be known."""
+        self._rate.take(order.at)
+        ticket = secrets.token_urlsafe(24)
+        self._parts.tickets.keep(ticket, order)
+        return ticket
+
+    def _ask_twilio(self, order: Order, ticket: str) -> str:
+        """Return the new call's sid. A call that certainly was not placed gives its ticket back. Raises Refused."""
+        try:
+            call_sid = self._parts.rest.place_call(_new_call(self._parts.settings, order, ticket))
+        except UnknownOutcomeError as error:
+            raise _refusal(502, "unknown", error) from error
+        except TwilioRestError as error:
+            self._parts.tickets.drop(ticket)
+            log.warning("no call was placed: %s", error)
+            raise _no_call(error) from error
+        self._parts.records.save_call(
+            call_sid, direction="outbound", business=order.flow.id, from_number=order.from_, to_number=order.to
+        )
+        return call_sid
+
+    # The do-not-call list
+
+    def list_number(self) -> Response:
+        """Put a number on the list."""
+        number = self._number(_read(NumberBody).number)
+        saved = self._parts.records.save_do_not_call(number).wait(RECORD_WAIT_S)
+        return _answer(201 if saved else 202, {"number": number, "do_not_call": True, "saved": saved})
+
+    def look_up(self, number: str) -> Response:
+        """Say whether a number is on the list."""
+        number = self._number(number)
+        return _answer(200, {"number": number, "do_not_call": self._is_listed(number)})
+
+    def unlist(self, number: str) -> Response:
+        """Take a number off the list."""
+        number = self._number(number)
+        saved = self._parts.records.forget_do_not_call(number).wait(RECORD_WAIT_S)
+        return _answer(200 if saved else 202, {"number": number, "do_not_call": False, "saved": saved})
+
+    # Errors
+
+    def refused(self, error: Refused) -> Response:
+        """Say why not, and what to do."""
+        response = _answer(error.status, _error(error.code, error.message, error.remedy))
+        if error.retry_after_s:
+            response.headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
+        if error.status == 401:
+            response.headers["WWW-Authenticate"] = "Bearer"
+        return response
+
+    def failed(self, error: Exception) -> Response:
+        """Answer what nobody foresaw, as JSON as well."""
+        if isinstance(error, HTTPException):
+            return _answer(error.code or 400, _error("bad_request", str(error.description), "see docs/calls.md"))
+        log.error("%s failed", request.path, exc_info=error)
+        return _answer(500, _error("internal", "Kav failed at this; its log says why", "report it, with the log"))
+
+
+def _read(kind: type[T]) -> T:
+    """Return the request's body. Raises Refused."""
+    try:
+        found = json.loads(request.get_data())
+    except (ValueError, RecursionError):
+        raise Refused(400, "no_json", "the body is no JSON", "send a JSON object, see docs/calls.md") from None
+    try:
+        return kind.model_validate(found)
+    except ValidationError as error:
+        raise _mistake(error, kind) from None
+
+
+def _mistake(error: ValidationError, kind: type[BaseModel]) -> Refused:
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(part)[:64] for part in first["loc"]) or "body"
+    known = ", ".join(field.alias or name for name, field in kind.model_fields.items())
+    return Refused(400, "invalid_body", f"{where}: {first['msg']}", f"the fields are: {known}")
+
+
+def _from_number(flow: Flow, wanted: str | None) -> str:
+    if wanted is None:
+        return flow.numbers[0]
+    if wanted not in flow.numbers:
+        remedy = f"use one of: {', '.join(flow.numbers)}, or leave `from` out"
+        raise Refused(400, "not_the_flows_number", f"the flow {flow.id} does not call from {wanted!r}", remedy)
+    return wanted
+
+
+def _is_in_a_call(number: str) -> bool:
+    return any(
+        not entry["ended"] and stream_registry.other_party(entry) == number
+        for entry in stream_registry.registry.values()
+    )
+
+
+def _new_call(settings: Settings, order: Order, ticket: str) -> NewCall:
+    hooks = f"{settings.base_url}/twilio"
+    transfer_s = order.flow.transfer.ring_s + order.flow.transfer.time_limit_s if order.flow.transfer else 0
+    return NewCall(
+        to=order.to,
+        from_=order.from_,
+        voice_url=f"{hooks}/outbound-voice?ticket={ticket}",
+        fallback_url=f"{hooks}/voice-fallback",
+        status_url=f"{hooks}/status?ticket={ticket}",
+        machine_url=f"{hooks}/machine?ticket={ticket}",
+        waits_for_beep=bool(order.flow.machine_message),
+        ring_s=RING_S,
+        time_limit_s=min(int(settings.MAX_CALL_S) + transfer_s + LINE_MARGIN_S, LONGEST_LINE_S),
+    )
+
+
+def _no_call(error: TwilioRestError) -> Refused:
+    if isinstance(error, NoCredentialsError):
+        return _refusal(503, "no_twilio_account", error)
+    if isinstance(error, RefusedRequestError):
+        return _refusal(400, "refused_by_twilio", error)
+    return _refusal(502, "twilio_failed", error)
+
+
+def _refusal(status: int, code: str, error: TwilioRestError) -> Refused:
+    message, _, remedy = str(error).rpartition("; ")
+    return Refused(status, code, message, remedy)
+
+
+def _error(code: str, message: str, remedy: str) -> dict[str, Any]:
+    return {"error": {"code": code, "message": message, "remedy": remedy}}
+
+
+def _answer(status: int, body: Mapping[str, object]) -> Response:
+    response = jsonify(body)
+    response.status_code = status
+    return response
+
+
+def init_app(app: Flask, desk: CallDesk) -> None:
+    """Register the operator's routes."""
+    calls = Blueprint("calls", __name__)
+    routes: tuple[tuple[str, str, Callable[..., Response]], ...] = (
+        ("POST", "/calls", desk.place),
+        ("POST", "/do-not-call", desk.list_number),
+        ("GET", "/do-not-call/<number>", desk.look_up),
+        ("DELETE", "/do-not-call/<number>", desk.unlist),
+    )
+    for method, rule, view in routes:
+        calls.add_url_rule(rule, view.__name__, view, methods=[method], provide_automatic_options=False)
+    calls.before_request(desk.stranger)
+    calls.register_error_handler(Refused, desk.refused)
+    calls.register_error_handler(Exception, desk.failed)
+    app.register_blueprint(calls)
