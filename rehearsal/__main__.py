@@ -29,6 +29,8 @@ examples:
   python -m rehearsal --parallel 8                     all at once; each is printed when it is over
   python -m rehearsal --kav http://127.0.0.1:8080      against a Kav that runs already, started with
                                                        OPENAI_REALTIME_URL={model_url}
+  python -m rehearsal --live rehearsal/scenarios/side_question.yaml
+                                                       against the real model: needs OPENAI_API_KEY, costs money
 
 How to write a scenario: docs/rehearsal.md."""
 
@@ -46,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{path.name:<28} {scenario.title}")
         return 0
     try:
-        return asyncio.run(_rehearse(asked, scenarios))
+        return _play_live(asked, scenarios) if asked.live else asyncio.run(_rehearse(asked, scenarios))
     except KeyboardInterrupt:
         print("\nstopped")
         return 130
@@ -74,7 +76,28 @@ def _parser() -> argparse.ArgumentParser:
         "--wav", type=Path, default=RECORDINGS, metavar="DIR", help=f"keep recordings there; default: {RECORDINGS}/"
     )
     parser.add_argument("--parallel", type=_at_least_one, default=1, metavar="N", help="calls at the same time")
+    _add_live(parser)
     return parser
+
+
+def _add_live(parser: argparse.ArgumentParser) -> None:
+    live = parser.add_argument_group("against the real model, billed to your OpenAI account")
+    live.add_argument(
+        "--live", action="store_true", help="play to the real model, and say how far it keeps to the rules"
+    )
+    live.add_argument("--yes", action="store_true", help="agree to what that costs without being asked")
+    live.add_argument("--at-most", type=_at_least_one, default=12, metavar="N", help="calls in all; default: 12")
+    live.add_argument("--json", type=Path, metavar="FILE", help="write the whole report there")
+    live.add_argument("--speech-model", default="gpt-4o-mini-tts", metavar="NAME", help="speaks the caller's lines")
+
+
+def _play_live(asked: argparse.Namespace, scenarios: Sequence[tuple[Path, Scenario]]) -> int:
+    """Raises OSError when that cannot go together with what else was asked for."""
+    from rehearsal.live.command import run  # the openai package takes half a second to come
+
+    if asked.kav is not None:
+        raise OSError("--live starts a Kav of its own, which knows the key: leave --kav out")
+    return run(asked, scenarios)
 
 
 def _at_least_one(text: str) -> int:

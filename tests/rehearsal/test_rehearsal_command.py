@@ -77,7 +77,9 @@ class Command:
 
 
 @asynccontextmanager
-async def running(module: str, *arguments: str | Path, cwd: Path, **environment: str) -> AsyncIterator[Command]:
+async def running(
+    module: str, *arguments: str | Path, cwd: Path, within_s: float = WITHIN_S, **environment: str
+) -> AsyncIterator[Command]:
     """`python -m module` as a newcomer runs it, standard error among the rest; ended whatever happens."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     process = await asyncio.create_subprocess_exec(
@@ -88,7 +90,7 @@ async def running(module: str, *arguments: str | Path, cwd: Path, **environment:
         stderr=asyncio.subprocess.STDOUT,
     )
     try:
-        async with asyncio.timeout(WITHIN_S):
+        async with asyncio.timeout(within_s):
             yield Command(process)
     finally:
         if process.returncode is None:

@@ -1,0 +1,1 @@
+"""Rehearsals against the real model: the same scenarios, the caller spoken by OpenAI; see `rehearsal.live.command`."""
