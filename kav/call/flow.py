@@ -75,6 +75,15 @@ class HttpTool:
 
 
 @dataclass(frozen=True, slots=True)
+class Owner:
+    """Who is told of each call: by SMS (E.164), by e-mail, or both; in which language."""
+
+    sms: str = ""
+    email: str = ""
+    language: str = "he"
+
+
+@dataclass(frozen=True, slots=True)
 class Flow:
     """One business's script for one direction."""
 
@@ -97,6 +106,11 @@ class Flow:
     """What an outbound call leaves on an answering machine; nothing: it hangs up."""
     variables: tuple[str, ...] = ()
     """What is told of each call that is placed, and stands as `{name}` in the texts; see `variables`."""
+    owner: Owner | None = None
+    summary: bool = False
+    """Whether a model sums the call up when it is over."""
+    recording: Texts = field(default_factory=dict)
+    """What callers are told about the recording, as part of the greeting; nothing: the call is not recorded."""
 
     @property
     def language(self) -> str:

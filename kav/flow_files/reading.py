@@ -9,6 +9,7 @@ from typing import Final, cast, get_args
 from kav.call.events import Direction
 from kav.call.flow import Flow, Gender, Transfer
 from kav.flow_files import telephone
+from kav.flow_files.after_call import announced, read_owner, read_recording, read_summary
 from kav.flow_files.document import Scalar, read_document
 from kav.flow_files.faults import Fault, Faults, FlowFileError, instead
 from kav.flow_files.hours import read_hours
@@ -75,13 +76,15 @@ def _flow(section: Section) -> Flow:
         section.require(key, "write the sentence as it is to be spoken")
     direction = cast("Direction", section.one_of("direction", get_args(Direction), "inbound"))
     languages = read_languages(section)
+    greeting = read_texts(section, "greeting", languages, questions=0 if section.has("steps") else 1)
+    recording = read_recording(section, languages, greeting)
     flow = Flow(
         id=_id(section),
         business=section.text("business"),
         direction=direction,
         numbers=_numbers(section, direction),
         languages=languages,
-        greeting=read_texts(section, "greeting", languages, questions=0 if section.has("steps") else 1),
+        greeting=announced(greeting, recording),
         closing=read_texts(section, "closing", languages, questions=0),
         facts=section.text("facts"),
         steps=read_steps(section, languages),
@@ -92,6 +95,9 @@ def _flow(section: Section) -> Flow:
         tools=read_tools(section),
         machine_message=_machine_message(section, direction, languages),
         variables=read_variables(section, direction),
+        owner=read_owner(section, languages),
+        summary=read_summary(section),
+        recording=recording,
     )
     section.finish()
     return flow
