@@ -49,7 +49,6 @@ NO_ANSWER: Final[Mapping[str, str]] = {
 }
 
 _TEXTS: Final = ("application/json", "text/plain")
-_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 Target = tuple[str, int]
@@ -77,7 +76,7 @@ def is_public(address: IpAddress) -> bool:
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped is not None:
             return is_public(address.ipv4_mapped)
-        if address.sixtofour is not None or address.teredo is not None or address in _NAT64:
+        if address.sixtofour is not None or address.teredo is not None:
             return False
     return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import gevent
 import pytest
+from gevent.lock import BoundedSemaphore
 from pydantic import SecretStr
 
 from kav.call.flow import HttpTool
@@ -269,6 +270,13 @@ def test_a_secret_that_a_server_echoes_reaches_nobody(shop: Shop, kind: str, ech
     assert "of-the-clinic" not in output
 
 
+def test_of_a_secret_that_begins_like_another_nothing_is_left(shop: Shop, certificate: Path) -> None:
+    secrets = {"A": SecretStr("hush-hush"), "B": SecretStr("hush-hush-of-the-owner"), "C": SecretStr("no")}
+    tools = HttpTools(secrets, tls=trust(certificate), may_reach=lambda _: True)
+    server = shop.open(status(200, b"no: hush-hush-of-the-owner hush-hush", "text/plain"))
+    assert tools.call(a_tool(server.url, headers={}), TUESDAY).output == "no: [secret] [secret]"
+
+
 def test_a_secret_hidden_in_escapes_reaches_nobody(shop: Shop) -> None:
     hidden = "".join(f"\\u{ord(letter):04x}" for letter in SECRET)
     output, _ = shop.ask(status(200, f'{{"you": "{hidden}"}}'.encode()))
@@ -307,6 +315,36 @@ def test_no_more_are_asked_at_once_than_may_be_and_who_waits_too_long_is_not_ask
     assert [one.get(timeout=5).output for one in first] == ["done", "done"]
     server.answer = status(200, b"next", "text/plain")
     assert tools.call(a_tool(server.url), TUESDAY).output == "next", "the places are free again"
+
+
+def test_a_call_of_its_own_few_places_leaves_the_others_free(shop: Shop) -> None:
+    def held(_: Asked, out: BufferedIOBase) -> None:
+        server.over.wait(20)
+        out.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    server, mine, theirs = shop.open(held), BoundedSemaphore(1), BoundedSemaphore(1)
+    tools = shop.tools(at_once=2)
+    first = gevent.spawn(tools.call, a_tool(server.url, timeout_s=10.0), TUESDAY, mine)
+    with gevent.Timeout(5):
+        while not server.asked:
+            gevent.sleep(0.01)
+    assert tools.call(a_tool(server.url, timeout_s=0.2), TUESDAY, mine).status == "timeout"
+    assert len(server.asked) == 1
+    second = gevent.spawn(tools.call, a_tool(server.url, timeout_s=10.0), TUESDAY, theirs)
+    with gevent.Timeout(5):
+        while len(server.asked) < 2:
+            gevent.sleep(0.01)
+    server.over.set()
+    assert [one.get(timeout=5).output for one in (first, second)] == ["done", "done"]
+
+
+def test_somebody_elses_deadline_is_not_taken_for_the_tools_own(shop: Shop) -> None:
+    def silent(_: Asked, out: BufferedIOBase) -> None:  # noqa: ARG001 - says nothing
+        server.over.wait(20)
+
+    server = shop.open(silent)
+    with pytest.raises(gevent.Timeout), gevent.Timeout(0.2):
+        shop.tools().call(a_tool(server.url, timeout_s=10.0), TUESDAY)
 
 
 def test_one_that_is_killed_gives_its_place_back(shop: Shop) -> None:
