@@ -12,10 +12,12 @@ from gevent.event import Event
 import realtime_prompt_builder as prompt
 import stream_registry
 from call_notebook import TAKE_EVERY_S, Notebook
+from kav import metrics
 from kav.call.conversation import Conversation
-from kav.call.flow import Flow
 from kav.call.deadlines import CallRules
+from kav.call.flow import Flow
 from kav.flow_files import Flows
+from kav.log import about
 from kav.records import Records
 from kav.settings import Settings
 from kav.wire import realtime, twilio_media
@@ -94,11 +96,14 @@ class MediaDesk:
             if start is None or entry is None:
                 ws.close(POLICY_VIOLATION)
                 return
+            about(entry["call_sid"])
             flow = entry["flow"]
             entry["conversation"] = entry["conversation"] or Conversation(
                 flow, self._phrases.texts, stream_registry.other_party(entry)
             )
-            entry["streamed_at"] = entry["streamed_at"] or time.monotonic()
+            if entry["streamed_at"] is None:
+                entry["streamed_at"] = time.monotonic()
+                self._records.save_call(entry["call_sid"], started_at=datetime.now(UTC))
             rules = self._rules(entry)
             leg = self._claim_leg(entry)
             stream = Stream(ws, start.stream_sid, entry, leg, rules, flow, self._phrases, self._tools)
@@ -172,6 +177,7 @@ class MediaDesk:
         """Write a finished stream down, once."""
         self._note(stream)
         ghost_ms, tally = outcome.ghost_s * 1000, outcome.tally
+        metrics.note_stream(ghost_s=outcome.ghost_s, first_sound_s=tally.first_sound_s, reactions_s=tally.reactions_s)
         self._heed(stream.call_sid)
         log.info(
             "stream over: %s, sockets closed in %.1f ms", outcome.reason, ghost_ms, extra={"call_sid": stream.call_sid}
@@ -197,6 +203,7 @@ class MediaDesk:
         while not self._stopping.wait(WATCH_EVERY_S):
             now = time.monotonic()
             self.hub_lag_s = max(0.0, now - last - WATCH_EVERY_S)
+            metrics.HUB_LAG.observe(self.hub_lag_s)
             last = now
             notes, noted = now - noted >= TAKE_EVERY_S, now if now - noted >= TAKE_EVERY_S else noted
             for stream in list(self.live):
