@@ -57,6 +57,11 @@ class Tally:
     frames_out: int = 0
     dropped: int = 0
     barge_ins: int = 0
+    began_at: float = field(default_factory=time.monotonic)
+    first_sound_s: float | None = None
+    """From the stream's start to the bot's first sound."""
+    reactions_s: list[float] = field(default_factory=list)
+    """From each `speech_started` over the bot to Twilio's `clear`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,9 +219,11 @@ class Stream:
             log.info("model refused: %s: %s", error.code, error.message, extra={"call_sid": self.call_sid})
             self._decide(events.RequestRefused(at, error.code or error.type or "", error.event_id))
         elif said is not None and not isinstance(said, realtime.SessionUpdated):
-            if isinstance(said, events.SpeechStarted) and not self._session.playhead.quiet:
-                self._tally.barge_ins += 1
+            talked_over = isinstance(said, events.SpeechStarted) and not self._session.playhead.quiet
             self._decide(said)
+            if talked_over:
+                self._tally.barge_ins += 1
+                self._tally.reactions_s.append(time.monotonic() - at)
 
     def model_lost(self, at: float, detail: str) -> None:
         """The model is gone."""
@@ -231,6 +238,8 @@ class Stream:
     def _play(self, action: actions.PlayAudio) -> None:
         self._tally.frames_out += 1
         self._ws.send(self._encoder.media(action.payload), action.generation)
+        if self._tally.first_sound_s is None:
+            self._tally.first_sound_s = time.monotonic() - self._tally.began_at
 
     def _mark(self, action: actions.SendMark) -> None:
         self._ws.send(self._encoder.mark(action.name), action.generation)

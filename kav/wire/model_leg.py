@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Final, Protocol
 import gevent
 from gevent.event import Event
 
+from kav.log import about
 from kav.wire.realtime import (
     ConnectFailed,
     Connector,
@@ -128,6 +129,7 @@ class ModelLeg:
     # The reading greenlet
 
     def _run(self) -> None:
+        about(self._call_sid)
         try:
             with gevent.Timeout(self._timeout_s) as timer:
                 ws = self._open()

@@ -161,7 +161,8 @@ class TwilioRest:
     def warm_up(self) -> None:
         """Touch what the package imports on first use (50 to 90 ms): at boot, not while calls are live."""
         if self._client is not None:
-            _ = (self._client.calls("CA0"), self._client.incoming_phone_numbers, self._client.api.accounts)
+            client = self._client
+            _ = (client.calls("CA0"), client.incoming_phone_numbers, client.api.accounts, client.messages)
 
     def place_call(self, call: NewCall) -> str:
         """Place a call; returns its sid. Asked once only, for the same request again would be a second call.
@@ -172,13 +173,13 @@ class TwilioRest:
             UnknownOutcomeError: Twilio took the request, or may have, and did not say what became of it.
             TwilioRestError: no call was placed.
         """
-        placed = self._ask(f"the call to {masked(call.to)}", lambda client: _create(client, call), once=True)
+        placed = self.ask(f"the call to {masked(call.to)}", lambda client: _create(client, call), once=True)
         return str(placed.sid)
 
     def hang_up(self, call_sid: str) -> HangUp:
         """End a call; one that has ended, or that Twilio has forgotten, is a success."""
         try:
-            self._ask(f"call {call_sid}", lambda client: client.calls(call_sid).update(status="completed"))
+            self.ask(f"call {call_sid}", lambda client: client.calls(call_sid).update(status="completed"))
         except NotFoundError:
             return HangUp.ALREADY_OVER
         except RefusedRequestError as error:
@@ -190,7 +191,7 @@ class TwilioRest:
     def fetch_status(self, call_sid: str) -> tuple[str, int | None] | None:
         """A call's status and its duration in seconds (None while it has none); None for an unknown call."""
         try:
-            call = self._ask(f"call {call_sid}", lambda client: client.calls(call_sid).fetch())
+            call = self.ask(f"call {call_sid}", lambda client: client.calls(call_sid).fetch())
         except NotFoundError:
             return None
         duration = str(call.duration or "")
@@ -198,14 +199,14 @@ class TwilioRest:
 
     def find_number(self, number: str) -> Number | None:
         """The account's number that is exactly `number` (E.164), or None."""
-        found = self._ask(
+        found = self.ask(
             f"number {number}", lambda client: client.incoming_phone_numbers.list(phone_number=number, limit=20)
         )
         return next((_number(each) for each in found if each.phone_number == number), None)
 
     def connect_number(self, sid: str, voice_url: str, status_callback: str, fallback: str) -> Number:
         """Set the URLs that Twilio asks for a number, all by POST; returns the number as Twilio has it then."""
-        changed = self._ask(
+        changed = self.ask(
             f"number {sid}",
             lambda client: client.incoming_phone_numbers(sid).update(
                 voice_url=voice_url,
@@ -222,15 +223,15 @@ class TwilioRest:
         """The account's numbers, at most `limit`."""
         return [
             _number(each)
-            for each in self._ask("the numbers", lambda client: client.incoming_phone_numbers.list(limit=limit))
+            for each in self.ask("the numbers", lambda client: client.incoming_phone_numbers.list(limit=limit))
         ]
 
     def account(self) -> Account:
         """The account itself: proof that the credentials are good, and Twilio's clock."""
-        account = self._ask("the account", lambda client: client.api.accounts(client.account_sid).fetch())
+        account = self.ask("the account", lambda client: client.api.accounts(client.account_sid).fetch())
         return Account(str(account.sid), str(account.status), _date(self._last_date))
 
-    def _ask(self, whom: str, request: Callable[[Client], T], *, once: bool = False) -> T:
+    def ask(self, whom: str, request: Callable[[Client], T], *, once: bool = False) -> T:
         """Ask until there is an answer that trying again would not change, TRIES times at most; or `once`."""
         if self._client is None:
             remedy = "set TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN to use Twilio's REST API"
