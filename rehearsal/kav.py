@@ -9,12 +9,9 @@ import asyncio
 import os
 import signal
 import socket
-import sqlite3
 import sys
 import tempfile
-import time
 from collections.abc import Mapping
-from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -139,23 +136,6 @@ class KavProcess:
     def log_of(self, call_sid: str) -> list[str]:
         """Return the lines of its log that name a call."""
         return [line for line in self.log(1_000_000).splitlines() if call_sid in line]
-
-    async def end_reason(self, call_sid: str, expected: str = "", timeout_s: float = 3.0) -> str | None:
-        """Return why a call ended, from its record; None when the record does not say so in time.
-
-        `expected` is waited for: a call that came back from a hand-over has two ends, one after the other.
-        """
-        deadline = time.monotonic() + timeout_s
-        while not (reason := self._recorded_end(call_sid)) or reason != (expected or reason):
-            if time.monotonic() > deadline:
-                break
-            await asyncio.sleep(0.05)
-        return reason
-
-    def _recorded_end(self, call_sid: str) -> str | None:
-        with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=1.0)) as database:
-            row = database.execute("SELECT end_reason FROM calls WHERE call_sid = ?", (call_sid,)).fetchone()
-        return row[0] if row else None
 
     async def _get(self, path: str) -> dict[str, Any]:
         if self._http is None:

@@ -11,12 +11,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
+from rehearsal.expectation import matches
 from rehearsal.hearing import Hearing, Sound
 from rehearsal.model import ModelSession
 from rehearsal.model.rules import Violation
 from rehearsal.prompter import Prompter, Speak
-from rehearsal.scenario import ANY, Scenario, Step, matches
-from rehearsal.twilio import Call, CallScript, Human, Line
+from rehearsal.record import Record, compare, read_until
+from rehearsal.scenario import ANY, Scenario, Step
+from rehearsal.twilio import Call, Callee, CallScript, Human, Line
 from rehearsal.twilio.observed import Notice
 from rehearsal.websocket import Peer
 from rehearsal.witness import CallerLine, Fin, Happening, Witness, bot_line
@@ -48,9 +50,8 @@ class Performance:
     unwritten: int
     fins: tuple[Fin, ...]
     model_sessions: int
-    end_reason: str | None
-    """From Kav's record; None where that cannot be read."""
-    record_readable: bool
+    record: Record | None
+    """Kav's; None where that cannot be read."""
     rules_broken: tuple[str, ...]
     missed: str = ""
     """Why the scenario was not played to its end."""
@@ -77,10 +78,7 @@ class _Part:
 async def play(world: World, scenario: Scenario, tell: Tell, speak: Speak) -> Performance:
     """Play it to its end, whatever happens; a call that does not end by itself is hung up."""
     prompter = Prompter(scenario.language, speak, scenario.rewords)
-    script = CallScript(
-        line=Line(delay_s=scenario.network_delay_ms / 1000), human=Human(**scenario.person.model_dump())
-    )
-    call = await world.call(prompter, script, from_=scenario.from_, to=scenario.to)
+    call = await _begin(world, scenario, prompter)
     for service in scenario.services:
         world.tools.offer(service.asked, service.answers, after_s=service.after_s, status=service.status)
     player = Player(world, call, scenario, prompter, speak, tell)
@@ -92,6 +90,18 @@ async def play(world: World, scenario: Scenario, tell: Tell, speak: Speak) -> Pe
     finally:
         watching.cancel()
         await player.leave()
+
+
+async def _begin(world: World, scenario: Scenario, prompter: Prompter) -> Call:
+    """Somebody calls, or is called."""
+    line, human = Line(delay_s=scenario.network_delay_ms / 1000), Human(**scenario.person.model_dump())
+    order = scenario.outbound
+    if order is None:
+        script = CallScript(line=line, human=human)
+        return await world.call(prompter, script, from_=scenario.from_, to=scenario.to)
+    callee = Callee(order.outcome, order.rings_s, order.answered_by, order.detected_after_s)
+    script = CallScript(line=line, human=human, callee=callee)
+    return await world.place_call(prompter, script, flow=order.flow, to=order.to, variables=order.variables)
 
 
 class Player:
@@ -262,8 +272,7 @@ class Player:
     async def performance(self, missed: str) -> Performance:
         """Everything that was seen."""
         sessions, hearing = self._world.sessions_of(self._call), self._witness.hearing
-        expected = self._scenario.expect.end_reason or ""
-        reason = await self._world.kav.end_reason(self._call.sid, expected) if self._world.owns_kav else None
+        record = await self._record() if self._world.owns_kav else None
         return Performance(
             call=self._call,
             lines=tuple(self._part.lines),
@@ -273,8 +282,7 @@ class Player:
             unwritten=self._prompter.unwritten,
             fins=tuple(self._fins([sound.ends_at for sound in hearing.sounds if sound.sounded])),
             model_sessions=len(sessions),
-            end_reason=reason,
-            record_readable=self._world.owns_kav,
+            record=record,
             rules_broken=(
                 *map(_of_twilio, self._call.violations),
                 *(_of_model(violation) for session in sessions for violation in session.violations),
@@ -289,6 +297,12 @@ class Player:
             ),
         )
 
+    async def _record(self) -> Record:
+        def is_right(record: Record) -> bool:
+            return all(finding.ok for finding in compare(self._scenario.expect, record, other_party(self._call)))
+
+        return await read_until(self._world.kav.database, self._call.sid, is_right)
+
 
 def _fin(
     socket: Literal["Twilio's", "the model's"], peer: Peer, ended_by: Sequence[float], last_words: Sequence[float]
@@ -299,6 +313,11 @@ def _fin(
     causes = [at for at in ended_by if opened_at <= at and (fin_at is None or at <= fin_at)]
     causes = causes or [at for at in last_words if opened_at <= at and (fin_at is None or at <= fin_at)]
     return Fin(socket, opened_at, causes[-1] if causes else None, fin_at)
+
+
+def other_party(call: Call) -> str:
+    """The number of whoever the bot talks with."""
+    return call.order.from_ if call.order.direction == "inbound" else call.order.to
 
 
 def says(sound: Sound, text: str) -> bool:

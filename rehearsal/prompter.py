@@ -7,10 +7,11 @@ from functools import cached_property
 from threading import Lock
 
 from rehearsal import speech
+from rehearsal.expectation import matches
 from rehearsal.model import CallTool, ModelSession, Reply, ReplyRequest, Say, WriteText
 from rehearsal.model.conversation import Item
 from rehearsal.model.script import Part
-from rehearsal.scenario import Judgement, ModelReply, Reworded, Scenario, Step, matches
+from rehearsal.scenario import Judgement, ModelReply, Reworded, Scenario, Step
 
 Speak = Callable[[str, str], bytes]
 

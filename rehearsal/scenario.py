@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from rehearsal.expectation import Answer, Expect, Heard, Strict
 
 FOLDER = Path(__file__).with_name("scenarios")
 ANY = "any"
@@ -34,11 +36,7 @@ class ScenarioError(Exception):
     """A scenario that cannot be played: a line for each mistake, with file, line, field and remedy."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class ModelReply(_Strict):
+class ModelReply(Strict):
     """What the model does about one `response.create`: it says or writes something, or calls a tool."""
 
     say: str | None = None
@@ -46,7 +44,7 @@ class ModelReply(_Strict):
     """Hebrew with vowel points, for the voice; the transcript is `say`."""
     write: str | None = None
     tool: str | None = None
-    arguments: dict[str, Any] | str = {}
+    arguments: dict[str, Any] | str = Field(default_factory=dict)
     language: Language | None = None
     after_s: float = Field(default=0.15, ge=0, le=60)
     """From `response.created` to its first item."""
@@ -67,7 +65,7 @@ JudgeTool = Literal[
 _BESIDES_ARGUMENTS = frozenset({"call_id", "also", "after_s"})
 
 
-class Judgement(_Strict):
+class Judgement(Strict):
     """The one tool call with which the model judges a turn of the caller's; what is not given is not sent.
 
     `language` is the line's unless it is given; `arguments` go out as they are instead of all that, broken JSON too.
@@ -81,6 +79,7 @@ class Judgement(_Strict):
     more: bool | None = None
     question: str | None = None
     reason: Literal["dont_know", "not_understood", "refused"] | None = None
+    do_not_call: bool | None = None
     language: Language | None = None
     arguments: str | None = None
     call_id: str | None = None
@@ -101,7 +100,7 @@ class Judgement(_Strict):
         return {"language": language, **self.model_dump(exclude_none=True, exclude={"tool", *_BESIDES_ARGUMENTS})}
 
 
-class Step(_Strict):
+class Step(Strict):
     """One thing that somebody does, and the moment at which they do it; without a moment, when the bot has finished."""
 
     says: str | None = Field(default=None, min_length=1)
@@ -145,7 +144,7 @@ class Step(_Strict):
         return next(name for name in _ACTS if getattr(self, name) is not None)
 
 
-class Reworded(_Strict):
+class Reworded(Strict):
     """Words that Kav gives the model, and what the model says instead, once: in its own way, or in its own language."""
 
     given: str = Field(min_length=1)
@@ -155,7 +154,7 @@ class Reworded(_Strict):
     pointed: str | None = None
 
 
-class Person(_Strict):
+class Person(Strict):
     """Whom a hand-over reaches, as `twilio.Human` has it; one who answers talks until somebody hangs up."""
 
     outcome: Literal["answered", "busy", "no-answer", "failed"] = "answered"
@@ -163,29 +162,7 @@ class Person(_Strict):
     talks_s: float | None = Field(default=None, gt=0, le=60)
 
 
-class Heard(_Strict):
-    """Something that the caller heard of the bot, whole or until it was cut off. A text may end with an ellipsis."""
-
-    whole: str | None = None
-    cut_off: str | None = None
-    silent_within_ms: float | None = Field(default=None, gt=0)
-    """From the first sound of the caller's line to the bot's last."""
-
-    @model_validator(mode="after")
-    def _whole_or_not(self) -> Self:
-        if (self.whole is None) == (self.cut_off is None):
-            raise ValueError("something is heard either `whole` or `cut_off`: give it one of them")
-        if self.whole is not None and self.silent_within_ms is not None:
-            raise ValueError("`silent_within_ms` belongs to `cut_off`")
-        return self
-
-    @property
-    def text(self) -> str:
-        """What was said."""
-        return self.whole or self.cut_off or ""
-
-
-class Service(_Strict):
+class Service(Strict):
     """What the service behind a business's tool answers when it is asked; each must be."""
 
     asked: str = Field(pattern="^/")
@@ -196,25 +173,24 @@ class Service(_Strict):
     status: int = Field(default=200, ge=200, le=599)
 
 
-class Expect(_Strict):
-    """What must be true of the call; what is not mentioned is not judged, but for the rules that every call keeps."""
+class Outbound(Strict):
+    """A call that Kav is asked to place, and what becomes of it: whether it is answered, and by what.
 
-    heard: tuple[Heard, ...] | None = None
-    """All of it, in this order."""
-    announced: tuple[str, ...] | None = None
-    """Texts of Twilio's `<Say>`, all of them."""
-    dialled: tuple[str, ...] | None = None
-    """Numbers that the call was handed over to, whether anybody answered or not."""
-    closed_within_s: float | None = Field(default=None, gt=0)
-    """Every socket, to FIN: from the hang-up or fault that ended it, or from the last word where Kav ended it."""
-    end_reason: str | None = None
-    statuses: tuple[str, ...] | None = None
-    """Twilio's status callbacks."""
-    streams: int | None = Field(default=None, ge=0)
-    model_sessions: int | None = Field(default=None, ge=0)
+    `answered_by` is what machine detection says, so long after the answer.
+    """
+
+    flow: str
+    to: str = ""
+    variables: dict[str, str] = Field(default_factory=dict)
+    outcome: Literal["answered", "busy", "no-answer", "failed"] = "answered"
+    rings_s: float = Field(default=1.0, ge=0, le=60)
+    answered_by: Literal[
+        "human", "unknown", "fax", "machine_start", "machine_end_beep", "machine_end_silence", "machine_end_other"
+    ] = "human"
+    detected_after_s: float = Field(default=3.0, ge=0, le=60)
 
 
-class Scenario(_Strict):
+class Scenario(Strict):
     """One call."""
 
     title: str
@@ -230,6 +206,8 @@ class Scenario(_Strict):
     """Which of the four tests this is that a business makes by hand."""
     scripted_only: str = ""
     """Why only a model that plays a part can play this: the rehearsal against the real model leaves it out."""
+    outbound: Outbound | None = None
+    """Kav calls; the caller of the steps is whoever answers."""
     person: Person = Person()
     rewords: tuple[Reworded, ...] = ()
     services: tuple[Service, ...] = ()
@@ -240,6 +218,12 @@ class Scenario(_Strict):
     def _somebody_acts(self) -> Self:
         if not self.steps:
             raise ValueError("nobody does anything: add `steps`, and let the last of them hang up")
+        return self
+
+    @model_validator(mode="after")
+    def _one_direction(self) -> Self:
+        if self.outbound is not None and self.model_fields_set & {"from_", "to"}:
+            raise ValueError("`from` and `to` are those of a call that comes in: say `outbound: {to: ...}`")
         return self
 
     def lines(self) -> Iterable[tuple[str, str, str | None]]:
@@ -256,11 +240,6 @@ class Scenario(_Strict):
     def phrases(self) -> Iterable[str]:
         """Every text that is expected word for word; some of them nobody but Kav has written."""
         return (heard.text for heard in self.expect.heard or () if not heard.text.endswith("…"))
-
-
-def matches(said: str, wanted: str) -> bool:
-    """Whether somebody said `wanted`, or began to, where that ends with an ellipsis."""
-    return said.startswith(wanted[:-1]) if wanted.endswith("…") else said == wanted
 
 
 def load(path: Path) -> Scenario:
@@ -365,8 +344,10 @@ def _fields_at(place: Place) -> list[str]:
         "services": Service,
         "expect": Expect,
         "heard": Heard,
+        "answers": Answer,
         "rewords": Reworded,
         "person": Person,
+        "outbound": Outbound,
     }
     inside = [parents[part] for part in place[:-1] if isinstance(part, str) and part in parents]
     fields = (inside[-1] if inside else Scenario).model_fields

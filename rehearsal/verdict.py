@@ -5,9 +5,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
 
+from rehearsal.expectation import Expect, Heard, matches
 from rehearsal.hearing import Sound
-from rehearsal.player import Performance
-from rehearsal.scenario import Expect, Heard, Scenario, Service, matches
+from rehearsal.player import Performance, other_party
+from rehearsal.record import Record, compare
+from rehearsal.scenario import Scenario, Service
 from rehearsal.witness import Fin, bot_line
 
 MEMORY_MS = 100.0
@@ -43,8 +45,7 @@ def _of_scenario(expect: Expect, seen: Performance) -> Iterator[Verdict]:
         yield _same("Twilio says", expect.announced, tuple(seen.call.said), matches)
     if expect.dialled is not None:
         yield _same("Twilio dials", expect.dialled, tuple(seen.call.dialled))
-    if expect.end_reason is not None:
-        yield _end_reason(expect.end_reason, seen)
+    yield from _on_record(expect, seen)
     if expect.statuses is not None:
         told = tuple(asked.form["CallStatus"] for asked in seen.call.statuses)
         yield _same("Twilio reports", expect.statuses, told)
@@ -54,11 +55,13 @@ def _of_scenario(expect: Expect, seen: Performance) -> Iterator[Verdict]:
         yield _count("model session", expect.model_sessions, seen.model_sessions)
 
 
-def _end_reason(reason: str, seen: Performance) -> Verdict:
-    expected = f"the record says why it ended: {reason}"
-    if not seen.record_readable:
-        return Verdict(expected, None, "only the records of a Kav that the rehearsal starts can be read")
-    return Verdict(expected, seen.end_reason == reason, seen.end_reason or "no reason")
+def _on_record(expect: Expect, seen: Performance) -> Iterator[Verdict]:
+    for finding in compare(expect, seen.record or Record(), other_party(seen.call)):
+        if seen.record is None:
+            where = "only the records of a Kav that the rehearsal starts can be read"
+            yield Verdict(finding.expected, None, where)
+        else:
+            yield Verdict(finding.expected, finding.ok, finding.seen)
 
 
 def _heard(expected: tuple[Heard, ...], seen: Performance) -> Iterator[Verdict]:
@@ -107,15 +110,13 @@ def _lateness(within_s: float, fin: Fin) -> str:
 def _served(service: Service, seen: Performance) -> Iterator[Verdict]:
     """A service is asked, and what it answers reaches the model."""
     asked, learnt = f"the tool asks {service.asked}", "the model learns what it answers"
-    if not seen.record_readable:
+    if seen.record is None:
         where = "only a Kav that the rehearsal starts asks the services here"
         yield from (Verdict(asked, None, where), Verdict(learnt, None, where))
         return
     yield Verdict(asked, bool(seen.asked.get(service.asked)), f"{seen.asked.get(service.asked, 0)} times")
     if service.status < 300:
-        yield Verdict(
-            learnt, any(_means(text, service.answers) for text in seen.tool_outputs), _all(seen.tool_outputs)
-        )
+        yield Verdict(learnt, any(_means(text, service.answers) for text in seen.tool_outputs), _all(seen.tool_outputs))
 
 
 def _means(output: str, answers: object) -> bool:

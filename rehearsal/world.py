@@ -188,6 +188,15 @@ class World:
                 raise NotPlaced(f"POST /calls answered {status}: {said}")
             await asyncio.sleep(0.05)
 
+    def expect(self, person: str, script: Script | None = None, faults: Iterable[Faults] = ()) -> int:
+        """Kav will talk with `person` without Twilio; `script` is what the model will know of it.
+
+        Returns the number of the model's session that this will be, for `session_with`.
+        """
+        self._scripts[person] = script or ObedientScript()
+        self._faults[person] = deque(faults)
+        return len(self._sessions.get(person, [])) + 1
+
     async def connected_call(
         self, script: Script | None = None, line: CallScript | None = None, faults: Iterable[Faults] = ()
     ) -> Call:
@@ -206,13 +215,17 @@ class World:
 
     async def session_of(self, call: Call, number: int = 1, timeout_s: float = WAIT_S) -> ModelSession:
         """Wait for the model's `number`th session of a call. Raises TimeoutError."""
+        return await self.session_with(_person(call), number, timeout_s)
+
+    async def session_with(self, person: str, number: int = 1, timeout_s: float = WAIT_S) -> ModelSession:
+        """Wait for the model's `number`th session with somebody. Raises TimeoutError."""
         deadline = time.monotonic() + timeout_s
-        while len(self.sessions_of(call)) < number:
+        while len(self._sessions.get(person, [])) < number:
             if time.monotonic() > deadline:
                 log = self.kav.log() if self.owns_kav else "its Kav runs elsewhere; read its log"
-                raise TimeoutError(f"no model session number {number} for {call.sid}: {log}")
+                raise TimeoutError(f"no model session number {number} with {person}: {log}")
             await asyncio.sleep(0.005)
-        return self.sessions_of(call)[number - 1]
+        return self._sessions[person][number - 1]
 
     def _script_for(self, info: SessionInfo) -> Script:
         number = self._caller_of(info.headers)
