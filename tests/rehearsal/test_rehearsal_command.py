@@ -37,6 +37,9 @@ expect:
 """
 WRONG = """
 title: Nothing is as it says
+services:
+  - asked: /never
+    answers: anything
 steps:
   - hangs_up: true
     while_bot_says: any
@@ -138,6 +141,8 @@ async def test_every_expectation_can_fail_and_says_what_was_seen(tmp_path: Path)
         "Twilio reports «busy»",
         "2 media streams",
         "0 model sessions",
+        "the tool asks /never",
+        "the model learns what it answers",
     ):
         assert words in expected
     assert all(seen.strip() for _what, seen in failed)
