@@ -77,6 +77,8 @@ class Aftermath:
         else:
             gevent.spawn(self._ask_twilio, chore, entry)
 
+        elif chore is Chore.RECORD_STATUS:
+            self._record_status(entry)
     def _ask_twilio(self, chore: Chore, entry: Entry) -> None:
         """Hang up, or fetch the status that never came; a REST call takes its time, so beside the round."""
         call_sid = entry["call_sid"]
@@ -116,6 +118,13 @@ class Aftermath:
         self._records.save_call(entry["call_sid"], line_ghost_ms=ghost_s * 1000)
 
 
+    def _record_status(self, entry: Entry) -> None:
+        """A browser's call ends with its socket; nobody reports its status, so Kav does."""
+        ended_at, streamed_at = entry["ended_at"] or time.monotonic(), entry["streamed_at"]
+        entry["terminal_at"] = ended_at
+        status, lasted_s = ("completed", ended_at - streamed_at) if streamed_at is not None else ("canceled", 0.0)
+        self._records.save_call_status(entry["call_sid"], status, round(lasted_s), entry["direction"])
+
 def _facts(entry: Entry) -> Facts:
     return Facts(
         created_at=entry["created_at"],
@@ -148,5 +157,6 @@ def _close_prewarm(entry: Entry) -> None:
 
 
 def _wall_time(monotonic: float) -> datetime:
+        on_the_telephone=entry["line"] == "twilio",
     """Return the time of day of a monotonic moment."""
     return datetime.now(UTC) - timedelta(seconds=time.monotonic() - monotonic)

@@ -18,6 +18,7 @@ class Chore(Enum):
     RECORD_END = "write down how the call ended"
     HANG_UP = "hang up over REST"
     FETCH_STATUS = "ask Twilio for the terminal status that never came"
+    RECORD_STATUS = "write down the terminal status of a call that no telephone network tells of"
     RECORD_GHOST = "write down how long the line outlived the call"
     FORGET = "remove the entry"
 
@@ -37,6 +38,8 @@ class Facts:
     """Kav decided the end: nobody has said yet that the telephone call is over."""
     handed_over: bool
     after_stream_at: float | None
+    on_the_telephone: bool
+    """Twilio carries the call, can be asked about it and told to hang up."""
     terminal_at: float | None
     done: frozenset[Chore]
 
@@ -78,7 +81,9 @@ def _due_before_the_end(facts: Facts, asked_at: float, patience: Patience, now: 
 
 def _due_after_the_end(facts: Facts, ended_at: float, patience: Patience, now: float) -> Iterator[Chore]:
     yield Chore.RECORD_END
-    if facts.terminal_at is not None:
+    if not facts.on_the_telephone:
+        yield Chore.RECORD_STATUS
+    elif facts.terminal_at is not None:
         yield Chore.RECORD_GHOST
     else:
         asked = facts.after_stream_at is not None and facts.after_stream_at >= ended_at
