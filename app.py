@@ -33,10 +33,12 @@ import call_aftermath
 import media_desk
 import realtime_prompt_builder as prompt
 import routes_calls
+import routes_metrics
 import routes_twilio
 import stream_registry
 import twilio_gate
-from kav import commands, log
+from kav import commands, console, log
+from kav.after_call import AfterCall
 from kav.bearer import is_bearer
 from kav.flow_files import FlowFileError, Flows, load_flows, secrets_of, usable
 from kav.records import Records, durability_warning
@@ -63,6 +65,8 @@ class Kav:
     rest: TwilioRest
     media: media_desk.MediaDesk
     aftermath: call_aftermath.Aftermath
+    after_call: AfterCall
+    flows: Flows
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -84,19 +88,23 @@ def create_app(settings: Settings | None = None) -> Flask:
 
     app = Flask(__name__, static_folder=None)
     app.config.update(MAX_CONTENT_LENGTH=routes_twilio.MAX_FORM_BYTES, KAV_SETTINGS=settings)
-    app.extensions["kav"] = Kav(settings, records, rest, media, call_aftermath.Aftermath(settings, records, rest))
+    after_call = AfterCall(settings, records, rest)
+    aftermath = call_aftermath.Aftermath(settings, records, rest, after_call)
+    app.extensions["kav"] = Kav(settings, records, rest, media, aftermath, after_call, flows)
     gate, tickets = twilio_gate.Gate(settings), Tickets()
     routes_twilio.init_app(app, routes_twilio.Desk(settings, media, records, phrases, flows, tickets), gate)
     parts = routes_calls.Parts(settings, flows, media, records, rest, tickets)
     routes_calls.init_app(app, routes_calls.CallDesk(parts))
 
     app.before_request(gate.stranger)
+    console.init_app(app, console.Console(settings, media, records, phrases, flows, console.Door(settings)))
 
     def admit(upgrade: Request) -> Response | None:
         return gate.media(upgrade) or (Response("full\n", 503) if media.full else None)
 
     AdmittingSock(app, admit).route("/twilio/media")(media.media)
     app.add_url_rule("/healthz", "healthz", lambda: _health(app.extensions["kav"]))
+    routes_metrics.init_app(app, settings, routes_metrics.Sources(media, records, after_call))
     commands.init_app(app)
     return app
 
@@ -167,7 +175,7 @@ def serve(settings: Settings) -> None:
     """
     if not patching.is_module_patched("socket"):
         raise RuntimeError("serve() needs gevent's patches first of all: start Kav with `python app.py`.")
-    log.init(settings.LOG_LEVEL)
+    log.init(settings.LOG_LEVEL, as_json=settings.logs_json, secrets=settings.secrets)
     app = create_app(settings)
     kav: Kav = app.extensions["kav"]
     server = WSGIServer(
@@ -183,16 +191,19 @@ def serve(settings: Settings) -> None:
         gevent.signal_handler(number, stopping.set)
     kav.records.start()
     kav.rest.warm_up()
+    kav.after_call.warm_up(summaries=any(flow.summary for flow in kav.flows.flows))
     gevent.spawn(kav.media.watch)
     aftermath = gevent.spawn(kav.aftermath.run)
     server.start()
     _announce(settings, server.server_port or settings.PORT)
+    logger.info(app.extensions["kav.console"].welcome())
     gc.collect()
     gc.freeze()  # a full collection over what boot has loaded would stall every call for 50 ms
     stopping.wait()
     _drain(kav, server)
     kav.aftermath.stop()
     aftermath.join(SHUTDOWN_GRACE_S)
+    kav.after_call.stop(SHUTDOWN_GRACE_S)
     kav.records.stop(SHUTDOWN_GRACE_S)
 
 

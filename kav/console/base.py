@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from flask import Blueprint, Flask, Response, current_app, g, redirect, render_template, request, url_for
 from werkzeug.exceptions import HTTPException, TooManyRequests
@@ -11,6 +12,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from kav.console.assets import Assets
 from kav.console.door import Door, inside
 from kav.console.texts import DEFAULT, Texts, direction
+from kav.console.words import Words
 from kav.records.errors import RecordsError
 
 LANGUAGE_COOKIE: Final = "kav_language"
@@ -24,9 +26,10 @@ log = logging.getLogger(__name__)
 class Base:
     """Login, language, layout and errors of the blueprint `console`."""
 
-    def __init__(self, door: Door, texts: Texts) -> None:
+    def __init__(self, door: Door, texts: Texts, timezone: str) -> None:
         self.door = door
         self.texts = texts
+        self.zone = ZoneInfo(timezone)
         self.assets = Assets()
 
     def blueprint(self) -> Blueprint:
@@ -43,15 +46,16 @@ class Base:
         return pages
 
     def context(self) -> dict[str, Any]:
-        """Return what every template may use; `t(key, ...)` is a text, `named(group, word)` a word's name."""
-        language = self.current_language()
+        """Return what every template may use: `t(key, ...)` is a text, `named(group, word)` a name, `w` the rest."""
+        language, words = self.current_language(), self.words()
         others = [code for code in self.texts.languages if code != language]
         return {
             "lang": language,
             "dir": direction(language),
             "other_language": others[0],
-            "t": self.translator(),
-            "named": lambda group, word: self.texts.name(language, group, word),
+            "t": words.text,
+            "named": words.name,
+            "w": words,
             "asset": self.assets.url,
             "csrf": self.door.csrf_token() if self.door.open else "",
             "logged_in": self.door.open and self.door.logged_in,
@@ -59,6 +63,10 @@ class Base:
             "section": g.get("section", ""),
             "here": request.full_path.rstrip("?") if request.method == "GET" else "",
         }
+
+    def words(self) -> Words:
+        """Return how this reader is told things."""
+        return Words(self.texts, self.current_language(), self.zone)
 
     def translator(self) -> Callable[..., str]:
         """Return the function that gives texts in the language of this request."""

@@ -1,15 +1,46 @@
-"""The console's pages."""
+"""The console's pages: live calls, past calls, one call, a day's figures, flow files."""
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, get_args
 
-from flask import Flask, render_template
+import gevent
+from flask import Blueprint, Flask, Response, abort, g, redirect, render_template, request, session, url_for
+from sqlalchemy.exc import SQLAlchemyError
+from werkzeug.wrappers import Response as AnyResponse
 
+import stream_registry
+from kav.call.actions import EndReason
+from kav.call.flow import Flow
+from kav.console import live as live_calls
+from kav.console.account import Account, account, of_chronicle
 from kav.console.base import Base, warm_up
+from kav.console.charts import hours
 from kav.console.door import Door
+from kav.console.live import LiveCalls
+from kav.console.phone import Exchange, PhonePages
+from kav.console.query import DIRECTIONS, CallQuery, begin_of, day_of
+from kav.console.scripts import Scripts
 from kav.console.texts import load_texts
+from kav.console.timeline import timeline
+from kav.cost import load_prices
 from kav.flow_files import Flows
-from kav.records import Records
+from kav.records import Records, next_cursor
+from kav.records.errors import InvalidCursorError, RecordsError
+from kav.records.figures import Figures, figures
 from kav.settings import Settings
+from kav.wire.websocket_server import EXTEND
+from media_desk import MediaDesk
+from realtime_prompt_builder import Phrases
+
+PAGE: Final = 50
+"""Calls on a page of the list."""
+
+LONGEST_WATCH_S: Final = 3600.0
+"""A page that watches asks anew after an hour: whoever forgot it on a screen is asked for their login in the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,20 +48,194 @@ class Console:
     """The console of one installation, and what it looks at."""
 
     settings: Settings
+    media: MediaDesk
     records: Records
+    phrases: Phrases
     flows: Flows
     door: Door
 
+    def welcome(self) -> str:
+        """Say where the console is, for the log; the password only when it was made up for this rehearsal."""
+        where = f"{self.settings.base_url}/console/"
+        if not self.door.open:
+            return "The console is off: set KAV_CONSOLE_PASSWORD to open it."
+        made_up = not self.settings.KAV_CONSOLE_PASSWORD.get_secret_value()
+        return f"The console is at {where}" + (f", its password this time is {self.door.password}" if made_up else "")
+
+
+class Pages:
+    """The views."""
+
+    def __init__(self, console: Console, base: Base) -> None:
+        settings = console.settings
+        self._console = console
+        self._base = base
+        self._calls = LiveCalls(load_prices(), settings.OPENAI_REALTIME_MODEL, settings.OPENAI_TRANSCRIBE_MODEL)
+        self._scripts = Scripts(console.flows)
+        self._viewers = 0
+
+    def add_to(self, pages: Blueprint) -> None:
+        """Add the routes to the console's."""
+        pages.add_url_rule("/", "live", self.live)
+        pages.add_url_rule("/events", "events", self.events)
+        pages.add_url_rule("/calls", "calls", self.calls)
+        pages.add_url_rule("/calls/<call_sid>", "call", self.call)
+        pages.add_url_rule("/calls/<call_sid>/end", "end_call", self.end_call, methods=["POST"])
+        pages.add_url_rule("/today", "today", self.today)
+        pages.add_url_rule("/flows", "flows", self.flows)
+        pages.add_url_rule("/flows/<name>", "flow", self.flow)
+
+    # Live
+
     def live(self) -> str:
-        """Calls that are going on."""
-        return render_template("live.html")
+        """Show the calls that are going on."""
+        g.section = "live"
+        words, now = self._base.words(), time.monotonic()
+        calls = self._calls.look(now)
+        rows = [live_calls.show(call, words, now) for call in calls]
+        return render_template("live.html", calls=rows, live=live_calls.count(calls))
+
+    def events(self) -> Response:
+        """Tell a page what changes, as server-sent events, until its operator logs out or Kav is stopped."""
+        if self._viewers >= self._console.settings.KAV_CONSOLE_VIEWERS or self._console.media.draining:
+            return Response("full\n", 503, {"Retry-After": "10"}, content_type="text/plain")
+        extend, login, until = request.environ.get(EXTEND, int), dict(session), time.monotonic() + LONGEST_WATCH_S
+
+        def goes_on() -> bool:
+            extend()
+            over = self._console.media.draining or time.monotonic() > until
+            return not over and self._console.door.is_live(login)
+
+        def told() -> Iterator[str]:
+            with self._viewer():
+                yield from live_calls.watch(self._calls, words, goes_on, lambda: gevent.sleep(live_calls.LOOK_EVERY_S))
+
+        words = self._base.words()
+        return Response(told(), content_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+
+    @contextmanager
+    def _viewer(self) -> Iterator[None]:
+        self._viewers += 1
+        try:
+            yield
+        finally:
+            self._viewers -= 1
+
+    # Past calls
+
+    def calls(self) -> str:
+        """List the calls on record, page by page."""
+        g.section = "calls"
+        query, words = CallQuery.of(request.args), self._base.words()
+        wanted = query.wanted(words.zone, self._console.settings.PHONE_REGION)
+        after = request.args.get("after", "")
+        try:
+            found = self._console.records.list_calls(PAGE, after, **wanted)
+        except InvalidCursorError:
+            abort(404)
+        return render_template(
+            "calls.html",
+            calls=found,
+            query=query,
+            first=not after,
+            next_cursor=next_cursor(found, PAGE),
+            flows=self._console.flows.flows,
+            businesses={flow.id: flow.business for flow in self._console.flows.flows},
+            directions=DIRECTIONS,
+            end_reasons=get_args(EndReason),
+        )
+
+    def call(self, call_sid: str) -> str:
+        """Show one call; of one that goes on, what was said so far."""
+        g.section = "calls"
+        entry = stream_registry.get(call_sid)
+        record = self._record(call_sid, needed=entry is None)
+        if entry is None and not record:
+            abort(404)
+        told, picture = self._told(record, entry)
+        live = entry is not None and not entry["ended"]
+        if live:
+            g.section = "live"
+        now = next((one for one in self._calls.look(time.monotonic()) if one.call_sid == call_sid), None)
+        shown = live_calls.show(now, self._base.words(), time.monotonic()) if now is not None else None
+        shows = {"record": record, "told": told, "picture": picture, "flow": self._flow(record, entry)}
+        return render_template("call.html", sid=call_sid, live=live, now=shown, **shows)
+
+    def _told(self, record: dict[str, Any], entry: stream_registry.Entry | None) -> tuple[Account, Any]:
+        talk = entry["conversation"] if entry is not None else None
+        active = talk.lock.active if talk is not None and entry is not None and not entry["ended"] else None
+        rows = record | (of_chronicle(talk) if talk is not None else {})
+        told = account(rows, self._flow(record, entry), active.id if active is not None else "")
+        return told, timeline(told)
+
+    def _record(self, call_sid: str, *, needed: bool) -> dict[str, Any]:
+        """Return a call's record; of one that goes on, without waiting for a database that is away."""
+        try:
+            return self._console.records.get_call(call_sid) or {}
+        except (RecordsError, SQLAlchemyError):
+            if needed:
+                raise
+            return {}
+
+    def _flow(self, record: dict[str, Any], entry: stream_registry.Entry | None) -> Flow | None:
+        if entry is not None:
+            return entry["flow"]
+        return next((flow for flow in self._console.flows.flows if flow.id == record.get("business")), None)
+
+    def end_call(self, call_sid: str) -> AnyResponse:
+        """End a call that goes on."""
+        if stream_registry.get(call_sid) is None:
+            abort(404)
+        stream_registry.end(call_sid, "operator")
+        return redirect(url_for("console.call", call_sid=call_sid), 303)
+
+    # Figures
+
+    def today(self) -> str:
+        """Show what the calls of a day add up to."""
+        g.section = "today"
+        words = self._base.words()
+        this_day = datetime.now(words.zone).date()
+        day = min(day_of(request.args.get("day", "")) or this_day, this_day)
+        since, until = begin_of(day, words.zone), begin_of(day + timedelta(days=1), words.zone)
+        found: Figures = self._console.records.read(lambda connection: figures(connection, since, until))
+        return render_template(
+            "today.html",
+            day=day,
+            today=this_day,
+            before=day - timedelta(days=1),
+            after=day + timedelta(days=1),
+            found=found,
+            chart=hours([at.astimezone(words.zone) for at in found.began]),
+            live=stream_registry.live_count(),
+            at=datetime.now(UTC),
+        )
+
+    # Flow files
+
+    def flows(self) -> str:
+        """List the flow files, with what is wrong with each."""
+        g.section = "flows"
+        return render_template("flows.html", scripts=self._scripts.look())
+
+    def flow(self, name: str) -> str:
+        """Show one flow file."""
+        g.section = "flows"
+        script = self._scripts.find(name)
+        if script is None:
+            abort(404)
+        return render_template("flow.html", script=script, flow=script.flow)
 
 
 def init_app(app: Flask, console: Console) -> None:
-    """Register the console's pages."""
+    """Register the console's pages, and the browser phone."""
     console.door.init_app(app)
-    base = Base(console.door, load_texts())
-    pages = base.blueprint()
-    pages.add_url_rule("/", "live", console.live)
-    app.register_blueprint(pages)
-    warm_up(app, pages)
+    app.extensions["kav.console"] = console
+    base = Base(console.door, load_texts(), console.settings.KAV_TIMEZONE)
+    blueprint = base.blueprint()
+    Pages(console, base).add_to(blueprint)
+    exchange = Exchange(console.settings, console.media, console.records, console.phrases, console.flows, console.door)
+    PhonePages(exchange, base).add_to(blueprint)
+    exchange.add_socket(app)
+    app.register_blueprint(blueprint)
+    warm_up(app, blueprint)

@@ -10,10 +10,18 @@ ROOT = Path(__file__).parents[2]
 
 FLOORS = [
     ("app",),
-    ("routes_twilio", "routes_calls", "call_aftermath", "kav.commands", "kav.console"),
+    ("routes_twilio", "routes_calls", "routes_metrics", "call_aftermath", "kav.commands", "kav.console"),
     ("media_desk",),
     ("media_ws_ai", "kav.after_call"),
-    ("realtime_prompt_builder", "stream_registry", "kav.wire", "kav.records", "kav.log", "kav.metrics", "kav.flow_files"),
+    (
+        "realtime_prompt_builder",
+        "stream_registry",
+        "kav.wire",
+        "kav.records",
+        "kav.log",
+        "kav.metrics",
+        "kav.flow_files",
+    ),
     ("kav.call", "kav.settings", "kav.dialling", "kav.tickets", "kav.bearer", "kav.cost"),
 ]
 

@@ -1,0 +1,200 @@
+"""One call as its page tells it: who said what, what was heard of it, what came of it. Pure: rows in, values out.
+
+The rows are those of `kav.records`; of a call that goes on, or is only just over, they are made of its chronicle, so
+that the page is never behind.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from kav.call.conversation import Conversation
+from kav.call.flow import Flow
+
+Row = Mapping[str, Any]
+
+JUDGEMENTS: Final = frozenset(
+    {"answer_step", "correct_answer", "side_question", "unclear", "transfer_to_human", "end_call"}
+)
+"""Tools by which the model says what a turn of the caller's was; all others are the business's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One turn, as it is shown."""
+
+    number: int
+    who: str
+    kind: str
+    phrase: str
+    at_ms: int
+    text: str
+    """What was heard, for the bot; what was said, for the caller."""
+    unheard: str
+    """What the bot would have said, and nobody heard."""
+    audio_ms: int
+    heard_ms: int
+    """Of the bot: how much was heard."""
+    cut: bool
+    """The caller spoke over it."""
+    language: str
+    switched: bool
+    """The first turn in another language than the one before."""
+    step: str
+    judgement: str
+    """What the caller's turn was taken for."""
+    latency_ms: int | None
+    judge_ms: int | None
+
+    @property
+    def begins_ms(self) -> int:
+        """When it began: a caller's turn is put down when it is over."""
+        return max(0, self.at_ms - self.audio_ms) if self.who == "caller" else self.at_ms
+
+    @property
+    def ends_ms(self) -> int:
+        """When the last of it was heard, or would have been."""
+        return self.at_ms if self.who == "caller" else self.at_ms + self.audio_ms
+
+
+@dataclass(frozen=True, slots=True)
+class StepDone:
+    """A step of the flow, and what it brought."""
+
+    step: str
+    question: str
+    value: str | None
+    unanswered: str
+    active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """All that a call's page tells of what was said."""
+
+    turns: tuple[Said, ...]
+    steps: tuple[StepDone, ...]
+    tools: tuple[Row, ...]
+    breaches: tuple[Row, ...]
+
+    @property
+    def barge_ins(self) -> int:
+        """How often the caller spoke over the bot."""
+        return sum(turn.cut for turn in self.turns)
+
+    @property
+    def side_questions(self) -> int:
+        """How often the caller asked something else."""
+        return sum(turn.judgement == "side_question" for turn in self.turns)
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The languages that were spoken, in their order."""
+        return tuple(dict.fromkeys(turn.language for turn in self.turns if turn.language))
+
+    @property
+    def length_ms(self) -> int:
+        """Until the last of it."""
+        return max((turn.ends_ms for turn in self.turns), default=0)
+
+
+def account(call: Row, flow: Flow | None, active: str = "") -> Account:
+    """Tell a call: `call` as `Records.get_call` gives it, `flow` if it is still there, and its active step."""
+    tools = call.get("tool_calls") or []
+    return Account(
+        turns=tuple(_turns(call.get("turns") or [], [tool for tool in tools if tool["name"] in JUDGEMENTS])),
+        steps=tuple(_steps(call.get("answers") or [], flow, active)),
+        tools=tuple(tool for tool in tools if tool["name"] not in JUDGEMENTS),
+        breaches=tuple(call.get("breaches") or []),
+    )
+
+
+def of_chronicle(talk: Conversation) -> dict[str, Any]:
+    """Return the parts of a call that goes on, as its rows will be."""
+    chronicle, answers = talk.chronicle, talk.lock.answers
+    return {
+        "turns": [
+            {
+                name: getattr(turn, name)
+                for name in (
+                    *("number", "who", "kind", "phrase", "at_ms", "text", "heard", "audio_ms", "heard_ms"),
+                    *("language", "step", "latency_ms", "judge_ms"),
+                )
+            }
+            for turn in chronicle.turns
+        ],
+        "answers": [
+            {"step": answer.step, "value": answer.value, "unanswered": answer.unanswered} for answer in answers.values()
+        ],
+        "breaches": [
+            {"number": number, "at_ms": at_ms, "what": breach.what, "detail": breach.detail}
+            for number, (at_ms, breach) in enumerate(chronicle.breaches, start=1)
+        ],
+        "tool_calls": [
+            {name: getattr(run, name) for name in ("call_id", "name", "arguments", "output", "at_ms", "duration_ms")}
+            for run in chronicle.tools.values()
+        ],
+    }
+
+
+def _turns(rows: Sequence[Row], judged: Sequence[Row]) -> list[Said]:
+    judgements = _judgements(rows, judged)
+    told: list[Said] = []
+    language = ""
+    for row in rows:
+        spoken = row["language"] or ""
+        told.append(
+            _said(row, judgements.get(row["number"], ""), switched=bool(language and spoken not in ("", language)))
+        )
+        language = spoken or language
+    return told
+
+
+def _said(row: Row, judgement: str, *, switched: bool) -> Said:
+    text, audio_ms, by_bot = row["text"] or "", row["audio_ms"] or 0, row["who"] == "bot"
+    heard_ms = audio_ms if row["heard_ms"] is None else min(row["heard_ms"], audio_ms)
+    heard = (row["heard"] or "") if by_bot and heard_ms < audio_ms else text
+    return Said(
+        number=row["number"],
+        who=row["who"] or "",
+        kind=row["kind"] or "",
+        phrase=row["phrase"] or "",
+        at_ms=row["at_ms"] or 0,
+        text=heard.strip(),
+        unheard=text[len(heard) :].strip() if text.startswith(heard) else "",
+        audio_ms=audio_ms,
+        heard_ms=heard_ms,
+        cut=by_bot and heard_ms < audio_ms,
+        language=row["language"] or "",
+        switched=switched,
+        step=row["step"] or "",
+        judgement=judgement,
+        latency_ms=row["latency_ms"],
+        judge_ms=row["judge_ms"],
+    )
+
+
+def _judgements(turns: Sequence[Row], judged: Sequence[Row]) -> dict[int, str]:
+    """Return what each turn of the caller's was taken for: a judgement is about the latest turn before it."""
+    found: dict[int, str] = {}
+    for tool in judged:
+        before = [
+            row["number"] for row in turns if row["who"] == "caller" and (row["at_ms"] or 0) <= (tool["at_ms"] or 0)
+        ]
+        if before:
+            found.setdefault(before[-1], tool["name"])
+    return found
+
+
+def _steps(answers: Sequence[Row], flow: Flow | None, active: str) -> list[StepDone]:
+    """Return the flow's steps with their answers; those that the flow no longer has come last."""
+    by_step = {row["step"]: row for row in answers}
+    names = list(dict.fromkeys([*(step.id for step in (flow.steps if flow else ())), *by_step]))
+    return [_step(name, by_step.get(name), flow, active=name == active) for name in names]
+
+
+def _step(name: str, answer: Row | None, flow: Flow | None, *, active: bool) -> StepDone:
+    step = flow.step(name) if flow is not None else None
+    question = step.ask.get(flow.language, "") if flow is not None and step is not None else ""
+    value, unanswered = (answer["value"], answer["unanswered"] or "") if answer is not None else (None, "")
+    return StepDone(name, question, value, unanswered, active)

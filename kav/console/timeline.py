@@ -1,0 +1,115 @@
+"""The picture of a call over time: shapes with positions, which the template draws as SVG. Pure.
+
+Two lanes, the caller above and the bot below; what was generated and never heard is drawn apart. Widths are in units
+of the drawing, times in ms since the call's first stream began.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from kav.console.account import Account, Said
+
+UNITS_PER_S: Final = 22.0
+LEAST_WIDTH: Final = 720.0
+WIDEST: Final = 12_000.0
+MARGIN: Final = 12.0
+NARROWEST: Final = 2.0
+"""What is said in a moment is still seen."""
+TICKS_S: Final = (1, 2, 5, 10, 15, 30, 60, 120, 300)
+TICK_ROOM: Final = 70.0
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A stretch of speech."""
+
+    kind: str
+    """`caller`, `heard` or `discarded`."""
+    x: float
+    width: float
+    number: int
+    """The turn it belongs to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Something that happened at a moment."""
+
+    kind: str
+    """`barge_in`, `side_question`, `keys`, `language`, `tool` or `breach`."""
+    x: float
+    at_ms: int
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A moment on the ruler."""
+
+    x: float
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """The whole picture."""
+
+    width: float
+    bars: tuple[Bar, ...]
+    marks: tuple[Mark, ...]
+    ticks: tuple[Tick, ...]
+
+
+def timeline(told: Account) -> Timeline:
+    """Draw a call."""
+    length_ms = max(1000, told.length_ms, *(mark_ms for mark_ms in _moments(told)))
+    width = min(WIDEST, max(LEAST_WIDTH, length_ms / 1000 * UNITS_PER_S + 2 * MARGIN))
+    scale = (width - 2 * MARGIN) / length_ms
+
+    def x(at_ms: float) -> float:
+        return round(MARGIN + at_ms * scale, 1)
+
+    bars = tuple(
+        Bar(kind, x(begins), round(max(NARROWEST, (ends - begins) * scale), 1), turn.number)
+        for turn in told.turns
+        for kind, begins, ends in _stretches(turn)
+    )
+    marks = tuple(
+        Mark(kind, x(at_ms), at_ms, label) for kind, at_ms, label in sorted(_events(told), key=lambda e: e[1])
+    )
+    every_s = next((step for step in TICKS_S if step * 1000 * scale >= TICK_ROOM), TICKS_S[-1])
+    ticks = tuple(Tick(x(second * 1000), second) for second in range(0, length_ms // 1000 + 1, every_s))
+    return Timeline(round(width, 1), bars, marks, ticks)
+
+
+def _stretches(turn: Said) -> Iterator[tuple[str, int, int]]:
+    if turn.who == "caller":
+        if turn.kind != "keys":
+            yield "caller", turn.begins_ms, turn.ends_ms
+        return
+    if turn.heard_ms:
+        yield "heard", turn.at_ms, turn.at_ms + turn.heard_ms
+    if turn.cut:
+        yield "discarded", turn.at_ms + turn.heard_ms, turn.ends_ms
+
+
+def _events(told: Account) -> Iterator[tuple[str, int, str]]:
+    """Yield what happened: kind, ms, and a word about it."""
+    for turn in told.turns:
+        if turn.cut:
+            yield "barge_in", turn.at_ms + turn.heard_ms, str(turn.number)
+        if turn.judgement == "side_question":
+            yield "side_question", turn.begins_ms, str(turn.number)
+        if turn.kind == "keys":
+            yield "keys", turn.at_ms, turn.text
+        if turn.switched:
+            yield "language", turn.begins_ms, turn.language
+    for tool in told.tools:
+        yield "tool", tool["at_ms"] or 0, tool["name"] or ""
+    for breach in told.breaches:
+        yield "breach", breach["at_ms"] or 0, breach["what"] or ""
+
+
+def _moments(told: Account) -> Iterator[int]:
+    return (at_ms for _, at_ms, _ in _events(told))

@@ -1,0 +1,96 @@
+"""Figures, names and moments in the reader's language, as all pages write them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+from typing import Any, Final
+
+from kav.console.texts import Texts
+
+MICRO: Final = 1_000_000
+MINUTE_S: Final = 60
+HOUR_S: Final = 3600
+UNKNOWN: Final = "–"
+SMALL_USD: Final = 0.01
+
+TONES: Final[Mapping[str, frozenset[str]]] = {
+    "good": frozenset({"goodbye", "transferred", "call_status_completed"}),
+    "warn": frozenset({"silence", "max_duration", "machine", "operator", "call_status_busy", "call_status_no-answer"}),
+    "bad": frozenset({"model_failed", "error", "socket_lost", "no_media", "write_stalled", "call_status_failed"}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """How one reader is told things: in their language, in the business's time zone."""
+
+    texts: Texts
+    language: str
+    zone: tzinfo
+
+    def text(self, key: str, **values: object) -> str:
+        """Return one of the console's texts."""
+        return self.texts.text(self.language, key, **values)
+
+    def name(self, group: str, word: str | None) -> str:
+        """Return what people call `word`."""
+        return self.texts.name(self.language, group, word) if word else UNKNOWN
+
+    def party(self, number: str | None, line: str = "twilio") -> str:
+        """Return who the other party is."""
+        if line == "browser" or number == "browser":
+            return self.text("party.browser")
+        return number or self.text("party.unknown")
+
+    def step(self, step: str, position: int, steps: int) -> str:
+        """Return where in the script a call is."""
+        if not steps:
+            return self.text("step.none")
+        return self.text("step.at", step=step, position=position, steps=steps) if step else self.text("step.done")
+
+    def money(self, micro_usd: int | None) -> str:
+        """Return an amount in dollars; fractions of a cent are shown, for a short call costs no more."""
+        if micro_usd is None:
+            return UNKNOWN
+        usd = micro_usd / MICRO
+        return f"${usd:.4f}" if 0 < usd < SMALL_USD else f"${usd:,.2f}"
+
+    def clock(self, seconds: float | None) -> str:
+        """Return a length of time as m:ss or h:mm:ss."""
+        if seconds is None:
+            return UNKNOWN
+        whole = round(seconds)
+        hours, rest = divmod(whole, HOUR_S)
+        minutes, left = divmod(rest, MINUTE_S)
+        return f"{hours}:{minutes:02d}:{left:02d}" if hours else f"{minutes}:{left:02d}"
+
+    def ms(self, milliseconds: float | None) -> str:
+        """Return a short time in milliseconds, or in seconds where it is long."""
+        if milliseconds is None:
+            return UNKNOWN
+        if milliseconds < 1000:
+            return self.text("unit.ms", n=f"{milliseconds:.1f}" if 0 < milliseconds < 10 else f"{milliseconds:.0f}")
+        return self.text("unit.s", n=f"{milliseconds / 1000:.1f}")
+
+    def moment(self, at: datetime | None) -> str:
+        """Return a date and a time of day."""
+        return at.astimezone(self.zone).strftime("%d.%m.%Y %H:%M:%S") if at else UNKNOWN
+
+    def short_moment(self, at: datetime | None) -> str:
+        """Return a date and a time of day as a list has room for."""
+        return at.astimezone(self.zone).strftime("%d.%m.%y %H:%M") if at else UNKNOWN
+
+    def lasted(self, call: Mapping[str, Any]) -> float | None:
+        """Return how many seconds a call on record lasted: as Twilio says, or as Kav has seen it."""
+        if call.get("duration_s") is not None:
+            return float(call["duration_s"])
+        began, ended = call.get("created_at"), call.get("ended_at")
+        return (ended - began).total_seconds() if began and ended else None
+
+    def tone(self, end_reason: str | None) -> str:
+        """Return whether an end was as it should be, for its colour; a word says the same."""
+        return next((tone for tone, reasons in TONES.items() if end_reason in reasons), "")
+
+    def known(self, value: Any) -> str:  # noqa: ANN401 - whatever a record holds
+        """Return a value, or the sign that there is none."""
+        return UNKNOWN if value is None or value == "" else str(value)
