@@ -70,6 +70,8 @@ class Aftermath:
             stream_registry.end(entry["call_sid"], "socket_lost")
         elif chore is Chore.RECORD_END:
             self._record_end(entry)
+        elif chore is Chore.RECORD_STATUS:
+            self._record_status(entry)
         elif chore is Chore.RECORD_GHOST:
             self._record_ghost(entry)
         elif chore is Chore.FORGET:
@@ -77,8 +79,6 @@ class Aftermath:
         else:
             gevent.spawn(self._ask_twilio, chore, entry)
 
-        elif chore is Chore.RECORD_STATUS:
-            self._record_status(entry)
     def _ask_twilio(self, chore: Chore, entry: Entry) -> None:
         """Hang up, or fetch the status that never came; a REST call takes its time, so beside the round."""
         call_sid = entry["call_sid"]
@@ -109,6 +109,13 @@ class Aftermath:
             end_reason=entry["end_reason"],
         )
 
+    def _record_status(self, entry: Entry) -> None:
+        """A browser's call ends with its socket; nobody reports its status, so Kav does."""
+        ended_at, streamed_at = entry["ended_at"] or time.monotonic(), entry["streamed_at"]
+        entry["terminal_at"] = ended_at
+        status, lasted_s = ("completed", ended_at - streamed_at) if streamed_at is not None else ("canceled", 0.0)
+        self._records.save_call_status(entry["call_sid"], status, round(lasted_s), entry["direction"])
+
     def _record_ghost(self, entry: Entry) -> None:
         """The line's ghost: how long the telephone call outlived an end that Kav decided."""
         ended_at, terminal_at = entry["ended_at"], entry["terminal_at"]
@@ -117,13 +124,6 @@ class Aftermath:
         ghost_s = max(0.0, terminal_at - ended_at) if _ended_by_kav(entry) else 0.0
         self._records.save_call(entry["call_sid"], line_ghost_ms=ghost_s * 1000)
 
-
-    def _record_status(self, entry: Entry) -> None:
-        """A browser's call ends with its socket; nobody reports its status, so Kav does."""
-        ended_at, streamed_at = entry["ended_at"] or time.monotonic(), entry["streamed_at"]
-        entry["terminal_at"] = ended_at
-        status, lasted_s = ("completed", ended_at - streamed_at) if streamed_at is not None else ("canceled", 0.0)
-        self._records.save_call_status(entry["call_sid"], status, round(lasted_s), entry["direction"])
 
 def _facts(entry: Entry) -> Facts:
     return Facts(
@@ -135,6 +135,7 @@ def _facts(entry: Entry) -> Facts:
         ended_at=entry["ended_at"],
         ended_by_kav=_ended_by_kav(entry),
         handed_over=stream_registry.handed_over(entry),
+        on_the_telephone=entry["line"] == "twilio",
         after_stream_at=entry["after_stream_at"],
         terminal_at=entry["terminal_at"],
         done=frozenset(entry["chores_done"]),
@@ -157,6 +158,5 @@ def _close_prewarm(entry: Entry) -> None:
 
 
 def _wall_time(monotonic: float) -> datetime:
-        on_the_telephone=entry["line"] == "twilio",
     """Return the time of day of a monotonic moment."""
     return datetime.now(UTC) - timedelta(seconds=time.monotonic() - monotonic)
