@@ -19,14 +19,17 @@ from rehearsal.world import Elsewhere, World
 
 MODEL_PORT = 8090
 """Where the model stand-in is when a Kav that runs already must know it beforehand."""
+PARALLEL = 12
+"""Calls at the same time where all are played: two slow cores carry them, and nobody waits for half an hour."""
 RECORDINGS = Path("recordings")
 KAV_SETTINGS = {"DRAIN_SECONDS": "0", "LOG_LEVEL": "INFO"}
 """A rehearsal that is stopped does not wait for its calls."""
 _EPILOG = """\
 examples:
-  python -m rehearsal                                  every scenario, one after another
+  python -m rehearsal                                  every scenario, many at the same time
   python -m rehearsal rehearsal/scenarios/hang_up.yaml one of them
-  python -m rehearsal --parallel 8                     all at once; each is printed when it is over
+  python -m rehearsal --hand-tests                     the four tests that a business makes by hand, to listen to
+  python -m rehearsal --parallel 1                     one after another, printed as they go
   python -m rehearsal --kav http://127.0.0.1:8080      against a Kav that runs already, started with
                                                        OPENAI_REALTIME_URL={model_url}
   python -m rehearsal --live rehearsal/scenarios/side_question.yaml
@@ -39,14 +42,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Play; returns the exit status: 0 when every verdict holds, 1 when one fails, 2 when nothing can be played."""
     asked = _parser().parse_args(arguments)
     try:
-        scenarios = [(path, load(path)) for path in _files(asked.files)]
+        scenarios = _chosen(asked)
     except ScenarioError as error:
         print(error, file=sys.stderr)
         return 2
     if asked.list:
         for path, scenario in scenarios:
-            print(f"{path.name:<28} {scenario.title}")
+            print(f"{path.name:<34} {scenario.title}")
         return 0
+    if asked.kav is not None:
+        scenarios = _without_outbound(scenarios)
     try:
         return _play_live(asked, scenarios) if asked.live else asyncio.run(_rehearse(asked, scenarios))
     except KeyboardInterrupt:
@@ -55,6 +60,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KavDied, OSError) as error:
         print(f"No rehearsal: {error}", file=sys.stderr)
         return 2
+
+
+def _without_outbound(scenarios: Sequence[tuple[Path, Scenario]]) -> list[tuple[Path, Scenario]]:
+    """Leave out what only a Kav that knows this Twilio can play: one that runs already asks its own for calls."""
+    for path, scenario in scenarios:
+        if scenario.outbound is not None:
+            print(f"{path.name} is left out: only a Kav that the rehearsal starts can be asked to place calls.")
+    return [(path, scenario) for path, scenario in scenarios if scenario.outbound is None]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -75,7 +88,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--wav", type=Path, default=RECORDINGS, metavar="DIR", help=f"keep recordings there; default: {RECORDINGS}/"
     )
-    parser.add_argument("--parallel", type=_at_least_one, default=1, metavar="N", help="calls at the same time")
+    parser.add_argument(
+        "--parallel", type=_at_least_one, metavar="N", help=f"calls at the same time; default: {PARALLEL}, 1 if named"
+    )
+    parser.add_argument("--hand-tests", action="store_true", help="only the four tests that a business makes by hand")
     _add_live(parser)
     return parser
 
@@ -97,6 +113,7 @@ def _play_live(asked: argparse.Namespace, scenarios: Sequence[tuple[Path, Scenar
 
     if asked.kav is not None:
         raise OSError("--live starts a Kav of its own, which knows the key: leave --kav out")
+    asked.parallel = asked.parallel or 1
     return run(asked, scenarios)
 
 
@@ -107,8 +124,16 @@ def _at_least_one(text: str) -> int:
     return number
 
 
-def _files(given: Sequence[Path]) -> list[Path]:
-    return list(dict.fromkeys(given)) or sorted(FOLDER.glob("*.yaml"))
+def _chosen(asked: argparse.Namespace) -> list[tuple[Path, Scenario]]:
+    """Raises ScenarioError."""
+    files = list(dict.fromkeys(asked.files)) or sorted(FOLDER.glob("*.yaml"))
+    scenarios = [(path, load(path)) for path in files]
+    if not asked.hand_tests:
+        return scenarios
+    by_hand = [one for one in scenarios if one[1].hand_test]
+    if not by_hand:
+        raise ScenarioError("None of these is a hand test: name no file, or one with `hand_test:`")
+    return sorted(by_hand, key=lambda one: one[1].hand_test or 0)
 
 
 def _model_url(port: int) -> str:
@@ -131,25 +156,28 @@ def _world(asked: argparse.Namespace, voices: Voices) -> World:
 async def _rehearse(asked: argparse.Namespace, scenarios: Sequence[tuple[Path, Scenario]]) -> int:
     voices = Voices(scenario for _path, scenario in scenarios)
     await asyncio.to_thread(voices.warm_up)
-    places = asyncio.Semaphore(asked.parallel)
+    parallel = asked.parallel or (1 if asked.files or asked.hand_tests else PARALLEL)
+    places = asyncio.Semaphore(parallel)
 
-    async def one(path: Path, scenario: Scenario) -> list[Verdict]:
+    async def one(path: Path, scenario: Scenario, *, alone: bool = parallel == 1) -> bool:
         async with places:
-            printer = to_terminal(dict(os.environ), at_once=asked.parallel == 1)
-            return await rehearse(world, scenario, voices, printer, asked.wav / f"{path.stem}.wav")
+            printer = to_terminal(dict(os.environ), at_once=alone)
+            verdicts = await rehearse(world, scenario, voices, printer, asked.wav / f"{path.stem}.wav")
+            return all(verdict.ok is not False for verdict in verdicts)
 
     async with _world(asked, voices) as world:
         if asked.kav is not None:
             await _check_served(asked.kav)
-        played = await asyncio.gather(*(one(path, scenario) for path, scenario in scenarios))
+        if parallel > 1:
+            print(f"{_calls(len(scenarios))}, {parallel} at the same time; each is printed when it is over.\n")
+        went = await asyncio.gather(*(one(path, scenario) for path, scenario in scenarios))
+        failed = [one for one, well in zip(scenarios, went, strict=True) if not well]
+        if failed and parallel > 1:
+            print(f"{_calls(len(failed))} did not go as they must; once more, without the others:\n")
+            failed = [(path, scenario) for path, scenario in failed if not await one(path, scenario, alone=True)]
         if not world.model.sessions:
             print(f"Kav opened no session here: was it started with OPENAI_REALTIME_URL={world.model.url} ?")
-    failed = [
-        scenario
-        for (_, scenario), verdicts in zip(scenarios, played, strict=True)
-        if any(v.ok is False for v in verdicts)
-    ]
-    _sum_up(len(scenarios), failed)
+    _sum_up(len(scenarios), [scenario for _, scenario in failed])
     return 1 if failed else 0
 
 
@@ -184,7 +212,11 @@ def _sum_up(played: int, failed: Sequence[Scenario]) -> None:
         titles = "; ".join(scenario.title for scenario in failed)
         print(f"{len(failed)} of {played} calls did not go as they must: {titles}")
     else:
-        print(f"{played} call{'s' if played != 1 else ''}, every verdict holds.")
+        print(f"{_calls(played)}, every verdict holds.")
+
+
+def _calls(number: int) -> str:
+    return "1 call" if number == 1 else f"{number} calls"
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def _of_scenario(expect: Expect, seen: Performance) -> Iterator[Verdict]:
         yield _same("Twilio dials", expect.dialled, tuple(seen.call.dialled))
     yield from _on_record(expect, seen)
     if expect.statuses is not None:
-        told = tuple(asked.form["CallStatus"] for asked in seen.call.statuses)
+        told = tuple(asked.form["CallStatus"] for asked in sorted(seen.call.statuses, key=lambda asked: asked.at))
         yield _same("Twilio reports", expect.statuses, told)
     if expect.streams is not None:
         yield _count("media stream", expect.streams, len(seen.call.streams))
