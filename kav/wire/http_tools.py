@@ -20,9 +20,10 @@ from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
 import gevent
+from gevent import monkey, ssl
 from gevent import socket as gevent_socket
-from gevent import ssl
 from gevent.lock import BoundedSemaphore
+from gevent.threadpool import ThreadPool
 from pydantic import SecretStr
 
 from kav.call.flow import HttpTool
@@ -32,6 +33,9 @@ from kav.flow_files import fill_in
 HTTPS_PORT: Final = 443
 AT_ONCE: Final = 50
 """Tools that the whole process asks at the same time; what comes beyond waits within its own deadline."""
+
+LOOK_UPS_AT_ONCE: Final = 8
+"""In threads of their own: a name server that hangs must not hold up the look-ups of the model's connections."""
 
 READ_BYTES: Final = 32 * 1024
 ANSWER_CHARACTERS: Final = 4000
@@ -51,8 +55,10 @@ NO_ANSWER: Final[Mapping[str, str]] = {
 _TEXTS: Final = ("application/json", "text/plain")
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
-Target = tuple[str, int]
-"""Address and port."""
+Target = tuple[int, tuple[Any, ...]]
+"""Family and address, as `getaddrinfo` gives them."""
+
+_native_getaddrinfo = monkey.get_original("socket", "getaddrinfo")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +115,7 @@ class HttpTools:
         self._hosts = frozenset(host.lower() for host in hosts)
         self._stand_in = urlsplit(stand_in) if stand_in else None
         self._places = BoundedSemaphore(at_once)
+        self._look_ups = ThreadPool(LOOK_UPS_AT_ONCE)
         self._tls = tls or _system_trust()  # once: building one stalls everybody for 15 ms
         self._may_reach = may_reach
 
@@ -179,9 +186,10 @@ class HttpTools:
 
     def _addresses(self, host: str, port: int) -> list[Target]:
         """Look the host up, once; return what may be connected to."""
-        found = gevent_socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        targets = dict.fromkeys((str(address[0]), int(address[1])) for *_, address in found)
-        allowed = [target for target in targets if self._may_reach(ipaddress.ip_address(target[0].partition("%")[0]))]
+        found = self._look_ups.apply(_look_up, (host, port))
+        if isinstance(found, OSError):
+            raise found
+        allowed = [each for each in found if self._may_reach(ipaddress.ip_address(each[1][0].partition("%")[0]))]
         if not allowed:
             raise _Failed(NOT_AVAILABLE, "refused: not a public address")
         return allowed
@@ -219,12 +227,26 @@ def _system_trust() -> ssl.SSLContext:
     return context
 
 
+def _look_up(host: str, port: int) -> list[Target] | OSError:
+    """Return a host's addresses, or why there are none: what a thread raises, gevent prints."""
+    try:
+        return [
+            (family, address) for family, _, _, _, address in _native_getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        ]
+    except OSError as error:
+        return error
+
+
 def _connect_first(targets: list[Target]) -> socket.socket:
     """Connect to the first address that answers: a host may have one in a network that is not there."""
     failed: OSError = OSError(errno.EHOSTUNREACH, "no address")
-    for target in targets:
+    for family, address in targets:
         try:
-            return gevent_socket.create_connection(target)
+            with ExitStack() as undo:
+                sock = undo.enter_context(gevent_socket.socket(family, socket.SOCK_STREAM))
+                sock.connect(address)
+                undo.pop_all()
+                return sock
         except OSError as error:
             failed = error
     raise failed

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from io import BufferedIOBase
 from pathlib import Path
+from threading import Event
 
 import gevent
 import pytest
@@ -237,6 +238,18 @@ def test_a_public_address_is_public(address: str) -> None:
 def test_a_name_that_does_not_exist_is_no_answer(shop: Shop) -> None:
     told = shop.tools().call(a_tool("https://nowhere.invalid/api"), TUESDAY)
     assert told.output == NO_ANSWER["GET"]
+
+
+def test_look_ups_have_threads_of_their_own(shop: Shop) -> None:
+    """Those of the hub are for the model's connections; here they are all taken."""
+    over = Event()
+    pool = gevent.get_hub().threadpool
+    taken = [pool.spawn(over.wait, 10) for _ in range(pool.maxsize)]
+    try:
+        assert shop.ask(status(200, b"yes", "text/plain")) == ("yes", "200")
+    finally:
+        over.set()
+        gevent.wait(taken, timeout=5)
 
 
 def test_where_hosts_are_named_no_other_is_asked(shop: Shop) -> None:
