@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-CODE := app.py call_aftermath.py media_desk.py media_ws_ai.py realtime_prompt_builder.py routes_calls.py routes_twilio.py stream_registry.py twilio_gate.py kav
+CODE := app.py call_aftermath.py media_desk.py media_ws_ai.py realtime_prompt_builder.py routes_calls.py routes_metrics.py routes_twilio.py stream_registry.py twilio_gate.py kav
 
 .PHONY: run test rehearse bench lint security clean
 
@@ -16,7 +16,7 @@ test: $(READY)  ## everything that wheels can give; what needs more says so and 
 rehearse: $(READY)  ## play every scenario with real speech
 	$(BIN)/python -m rehearsal
 
-bench: $(READY)  ## measure: calls per core, ends, barge-in, first word
+bench: $(READY)  ## measure: calls per core, ends, barge-in, first word, the judge
 	$(BIN)/python -m bench
 
 lint: $(READY)  ## style and types

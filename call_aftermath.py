@@ -5,6 +5,7 @@ What is due is decided in `kav.call.aftermath`; here it is done, once each, and 
 
 import logging
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -12,8 +13,13 @@ import gevent
 from gevent.event import Event
 
 import stream_registry
+from kav import metrics
+from kav.after_call import AfterCall, report_of
 from kav.call.actions import RESUMABLE
 from kav.call.aftermath import Chore, Facts, Patience, due
+from kav.call.chronicle import Chronicle
+from kav.call.flow_lock import TOOLS
+from kav.cost import load_prices
 from kav.records import Records
 from kav.settings import Settings
 from kav.wire.twilio_rest import TwilioRest, TwilioRestError
@@ -27,9 +33,13 @@ log = logging.getLogger(__name__)
 class Aftermath:
     """One greenlet that walks the registry twice a second."""
 
-    def __init__(self, settings: Settings, records: Records, rest: TwilioRest) -> None:
+    def __init__(self, settings: Settings, records: Records, rest: TwilioRest, after_call: AfterCall) -> None:
         self._records = records
         self._rest = rest
+        self._after_call = after_call
+        self._logs_words = settings.LOG_WORDS
+        self._prices = load_prices()
+        self._model, self._transcriber = settings.OPENAI_REALTIME_MODEL, settings.OPENAI_TRANSCRIBE_MODEL
         self._patience = Patience(
             prewarm_unclaimed_s=settings.PREWARM_UNCLAIMED_S,
             hangup_fallback_s=settings.HANGUP_FALLBACK_S,
@@ -42,6 +52,7 @@ class Aftermath:
         """Look after all entries until `stop`; one last time then, so that no record is missing."""
         while not self._stopping.wait(LOOK_EVERY_S):
             self.look()
+        self._patience = replace(self._patience, report_s=0.0)
         self.look()
 
     def stop(self) -> None:
@@ -74,6 +85,8 @@ class Aftermath:
             self._record_status(entry)
         elif chore is Chore.RECORD_GHOST:
             self._record_ghost(entry)
+        elif chore is Chore.REPORT:
+            self._report(entry)
         elif chore is Chore.FORGET:
             stream_registry.remove(entry)
         else:
@@ -122,7 +135,28 @@ class Aftermath:
         if ended_at is None or terminal_at is None:
             return
         ghost_s = max(0.0, terminal_at - ended_at) if _ended_by_kav(entry) else 0.0
+        if _ended_by_kav(entry):
+            metrics.LINE_GHOST.observe(ghost_s)
         self._records.save_call(entry["call_sid"], line_ghost_ms=ghost_s * 1000)
+
+    def _report(self, entry: Entry) -> None:
+        """Count the call, and have told of it whoever wants to know."""
+        report, talk = report_of(entry), entry["conversation"]
+        metrics.note_call(direction=report.direction, flow=report.flow, end_reason=report.end_reason)
+        if talk is not None:
+            own_tools = (*TOOLS, "current_time", *(tool.name for tool in talk.flow.tools))
+            metrics.note_talk(talk.chronicle, own_tools)
+            metrics.COST.labels(report.flow).inc(self._cost_usd(talk.chronicle))
+        if self._logs_words:
+            for said in report.talk:
+                log.info("%s: %s", said.who, said.text, extra={"call_sid": report.call_sid})
+        self._after_call.take(report)
+
+    def _cost_usd(self, chronicle: Chronicle) -> float:
+        """What the models of a call cost, as far as their prices are known."""
+        spoken = self._prices.micro_usd(self._model, chronicle.usage) or 0
+        transcribed = self._prices.audio_micro_usd(self._transcriber, chronicle.transcribed_s) or 0
+        return (spoken + transcribed) / 1_000_000
 
 
 def _facts(entry: Entry) -> Facts:

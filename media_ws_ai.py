@@ -90,6 +90,7 @@ class Stream:
         stream_sid: str,
         entry: Entry,
         leg: ModelLeg,
+        connect: Callable[[], ModelLeg],
         rules: CallRules,
         flow: Flow,
         phrases: prompt.Phrases,
@@ -100,6 +101,9 @@ class Stream:
         self._ws = ws
         self.entry = entry
         self._leg = leg
+        self._connect = connect
+        self._retells = False
+        """The model is a new one, to which what was said is told first of all."""
         self._flow = flow
         self._phrases = phrases
         self._encoder = twilio_media.Encoder(stream_sid)
@@ -125,13 +129,18 @@ class Stream:
             actions.SendMark: self._mark,
             actions.ClearPlayback: self._clear,
             actions.RequestResponse: self._request,
-            actions.AddCallerText: lambda action: leg.send(realtime.user_item(action.item_id, action.text)),
-            actions.CancelResponse: lambda action: leg.send(realtime.response_cancel(action.response_id)),
-            actions.TruncateItem: lambda action: leg.send(realtime.item_truncate(action.item_id, action.audio_end_ms)),
-            actions.DeleteItem: lambda action: leg.send(realtime.item_delete(action.item_id)),
+            actions.AddCallerText: lambda action: self._tell(
+                realtime.message_item(action.item_id, "user", action.text)
+            ),
+            actions.CancelResponse: lambda action: self._tell(realtime.response_cancel(action.response_id)),
+            actions.TruncateItem: lambda action: self._tell(
+                realtime.item_truncate(action.item_id, action.audio_end_ms)
+            ),
+            actions.DeleteItem: lambda action: self._tell(realtime.item_delete(action.item_id)),
             actions.RunTool: self._run_tool,
-            actions.SendToolOutput: lambda action: leg.send(realtime.tool_output(action.call_id, action.output)),
-            actions.ProbeModel: lambda action: leg.send(realtime.item_retrieve(_order_item(action.key))),
+            actions.SendToolOutput: lambda action: self._tell(realtime.tool_output(action.call_id, action.output)),
+            actions.ProbeModel: lambda action: self._tell(realtime.item_retrieve(_order_item(action.key))),
+            actions.ReconnectModel: self._reconnect,
             actions.EndCall: self._end_call,
         }
 
@@ -208,7 +217,11 @@ class Stream:
     # The model (Listener of its leg)
 
     def model_ready(self, at: float) -> None:
-        """The model is configured: greet."""
+        """The model is configured: greet, or, where another was lost, tell it how far the call is."""
+        if self._retells:
+            self._retells = False
+            for number, item in enumerate(prompt.retold(self._talk)):
+                self._tell(realtime.message_item(f"retold{number}", item.role, item.text))
         self._decide(events.ModelReady(at))
 
     def model_said(self, at: float, said: realtime.Translated) -> None:
@@ -235,6 +248,16 @@ class Stream:
         for action in self._session.handle(event):
             self._perform_by_type[type(action)](action)
 
+    def _tell(self, message: bytes) -> None:
+        self._leg.send(message)
+
+    def _reconnect(self, _: actions.ReconnectModel) -> None:
+        """Another connection takes the place of one that is lost; what the old one may still say means nothing."""
+        log.warning("model lost; connecting once more", extra={"call_sid": self.call_sid})
+        self._leg.disown()
+        self._leg, self._retells = self._connect(), True
+        self._leg.claim(self)
+
     def _play(self, action: actions.PlayAudio) -> None:
         self._tally.frames_out += 1
         self._ws.send(self._encoder.media(action.payload), action.generation)
@@ -251,7 +274,7 @@ class Stream:
         flow = self._talk.flow  # it may have grown by a message
         order = prompt.order(flow, self._phrases, action, time_at(flow))
         if order:
-            self._leg.send(realtime.system_item(_order_item(action.key), order))
+            self._leg.send(realtime.message_item(_order_item(action.key), "system", order))
         self._leg.send(realtime.response_create(action.key, action.kind, action.tools, prompt.own_tools(self._flow)))
 
     def _run_tool(self, action: actions.RunTool) -> None:
@@ -301,6 +324,11 @@ class Stream:
             self.entry["stream"] = self.entry["wake"] = None
         self._ws.close(GOING_AWAY if self.entry["end_reason"] == "shutdown" else NORMAL)
         self._leg.close()
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How much waits in both outboxes."""
+        return self._ws.waiting_bytes + self._leg.waiting_bytes
 
     def watch(self, now: float, settings: Settings) -> None:
         """Look after what no event announces; called by the watchdog."""

@@ -20,6 +20,7 @@ class Chore(Enum):
     FETCH_STATUS = "ask Twilio for the terminal status that never came"
     RECORD_STATUS = "write down the terminal status of a call that no telephone network tells of"
     RECORD_GHOST = "write down how long the line outlived the call"
+    REPORT = "count the call, sum it up and tell of it"
     FORGET = "remove the entry"
 
 
@@ -37,9 +38,9 @@ class Facts:
     ended_by_kav: bool
     """Kav decided the end: nobody has said yet that the telephone call is over."""
     handed_over: bool
-    after_stream_at: float | None
     on_the_telephone: bool
     """Twilio carries the call, can be asked about it and told to hang up."""
+    after_stream_at: float | None
     terminal_at: float | None
     done: frozenset[Chore]
 
@@ -52,6 +53,8 @@ class Patience:
     hangup_fallback_s: float
     terminal_status_s: float
     entry_ttl_s: float
+    report_s: float = 5.0
+    """After an end, for Twilio's terminal status, before the call is told of without it."""
 
 
 def due(facts: Facts, patience: Patience, now: float) -> list[Chore]:
@@ -92,5 +95,9 @@ def _due_after_the_end(facts: Facts, ended_at: float, patience: Patience, now: f
             yield Chore.HANG_UP
         if now - ended_at >= patience.terminal_status_s and not facts.handed_over:
             yield Chore.FETCH_STATUS
+    # One that was handed over may come back, and then it is not over.
+    report_s = patience.entry_ttl_s if facts.handed_over else patience.report_s
+    if facts.terminal_at is not None or now - ended_at >= report_s:
+        yield Chore.REPORT
     if now - ended_at >= patience.entry_ttl_s:
         yield Chore.FORGET

@@ -87,6 +87,11 @@ class ModelLeg:
         elif self._ready:
             listener.model_ready(time.monotonic())
 
+    def disown(self) -> None:
+        """Tell nobody anything any more, and close."""
+        self._listener = None
+        self.close()
+
     def append(self, payload: bytes) -> None:
         """Pass on the caller's audio (quoted base64); what comes before the model is ready is kept for it."""
         if self._ready and self._ws is not None:
@@ -98,6 +103,11 @@ class ModelLeg:
         """Send a client event."""
         if self._ws is not None:
             self._ws.send(message)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How much waits for the model to read."""
+        return self._ws.waiting_bytes if self._ws is not None else 0
 
     def stalled(self, now: float, limit_s: float) -> bool:
         """Whether the model has stopped reading."""
@@ -151,9 +161,10 @@ class ModelLeg:
         while not self._closed:
             self._attempts -= 1
             try:
-                ws = self._ws = self._connector.connect(self._caller)
+                connection = self._connector.connect(self._caller)
+                ws = self._ws = connection.ws
                 ModelLeg.open_count += 1
-                self._configure(ws)
+                self._configure(ws, connection.model)
             except (ConnectFailed, Closed) as error:
                 if self._closed or self._listener is None or not self._attempts:
                     raise
@@ -169,9 +180,9 @@ class ModelLeg:
             self._ws.finish()
             ModelLeg.open_count -= 1
 
-    def _configure(self, ws: WebSocket) -> None:
+    def _configure(self, ws: WebSocket, model: str) -> None:
         """Send the configuration and wait until the model confirms it; only then does it understand mu-law."""
-        ws.send(session_update(self._session))
+        ws.send(session_update(self._session, model))
         while True:
             said = self._translate(ws.receive(), time.monotonic())
             if isinstance(said, ErrorEvent):

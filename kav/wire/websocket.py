@@ -163,6 +163,11 @@ class WebSocket:
         if self._writing_since is None and not self._closing and self._lost is None:
             self._flush()
 
+    @property
+    def waiting_bytes(self) -> int:
+        """How much waits for the peer to read."""
+        return self._outbox_bytes
+
     def stalled(self, now: float, limit_s: float) -> bool:
         """Whether the peer has stopped reading: one write stood still for `limit_s`, or the outbox is full."""
         since = self._writing_since

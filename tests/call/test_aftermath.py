@@ -56,18 +56,24 @@ TOLD = replace(ENDED, terminal_at=AT + 101)
         (FRESH_PREWARMED, 81, [Chore.CLOSE_PREWARM, Chore.END_WITHOUT_STREAM]),
         (ENDED, 102, [Chore.RECORD_END]),
         (ENDED, 103, [Chore.RECORD_END, Chore.HANG_UP]),
-        (ENDED, 160, [Chore.RECORD_END, Chore.HANG_UP, Chore.FETCH_STATUS]),
-        (ENDED, 220, [Chore.RECORD_END, Chore.HANG_UP, Chore.FETCH_STATUS, Chore.FORGET]),
-        (ASKED, 150, [Chore.RECORD_END]),
+        (ENDED, 104.9, [Chore.RECORD_END, Chore.HANG_UP]),
+        (ENDED, 160, [Chore.RECORD_END, Chore.HANG_UP, Chore.FETCH_STATUS, Chore.REPORT]),
+        (ENDED, 220, [Chore.RECORD_END, Chore.HANG_UP, Chore.FETCH_STATUS, Chore.REPORT, Chore.FORGET]),
+        (ASKED, 150, [Chore.RECORD_END, Chore.REPORT]),
         (ASKED_BEFORE, 103, [Chore.RECORD_END, Chore.HANG_UP]),
         (HANDED_OVER, 150, [Chore.RECORD_END]),
-        (HUNG_UP, 150, [Chore.RECORD_END]),
-        (HUNG_UP, 160, [Chore.RECORD_END, Chore.FETCH_STATUS]),
-        (TOLD, 160, [Chore.RECORD_END, Chore.RECORD_GHOST]),
-        (TOLD, 220, [Chore.RECORD_END, Chore.RECORD_GHOST, Chore.FORGET]),
+        (HANDED_OVER, 220, [Chore.RECORD_END, Chore.REPORT, Chore.FORGET]),
+        (HUNG_UP, 150, [Chore.RECORD_END, Chore.REPORT]),
+        (HUNG_UP, 160, [Chore.RECORD_END, Chore.FETCH_STATUS, Chore.REPORT]),
+        (TOLD, 101, [Chore.RECORD_END, Chore.RECORD_GHOST, Chore.REPORT]),
+        (TOLD, 220, [Chore.RECORD_END, Chore.RECORD_GHOST, Chore.REPORT, Chore.FORGET]),
         (replace(TOLD, streaming=True), 220, []),
-        (replace(ENDED, on_the_telephone=False), 160, [Chore.RECORD_END, Chore.RECORD_STATUS]),
-        (replace(TOLD, on_the_telephone=False), 220, [Chore.RECORD_END, Chore.RECORD_STATUS, Chore.FORGET]),
+        (replace(ENDED, on_the_telephone=False), 160, [Chore.RECORD_END, Chore.RECORD_STATUS, Chore.REPORT]),
+        (
+            replace(TOLD, on_the_telephone=False),
+            220,
+            [Chore.RECORD_END, Chore.RECORD_STATUS, Chore.REPORT, Chore.FORGET],
+        ),
     ],
 )
 def test_what_is_due_when(facts: Facts, after_s: float, expected: list[Chore]) -> None:
@@ -75,8 +81,13 @@ def test_what_is_due_when(facts: Facts, after_s: float, expected: list[Chore]) -
 
 
 def test_nothing_is_due_twice() -> None:
-    done = frozenset({Chore.RECORD_END, Chore.HANG_UP})
+    done = frozenset({Chore.RECORD_END, Chore.HANG_UP, Chore.REPORT})
     assert due(replace(ENDED, done=done), PATIENCE, AT + 160) == [Chore.FETCH_STATUS]
+
+
+def test_a_call_that_was_handed_over_is_told_of_once_it_cannot_come_back() -> None:
+    assert Chore.REPORT not in due(HANDED_OVER, PATIENCE, AT + 219)
+    assert Chore.REPORT in due(replace(HANDED_OVER, terminal_at=AT + 160), PATIENCE, AT + 160)
 
 
 class Life:

@@ -1,0 +1,85 @@
+"""What the owner is told of a call, in words: a title, and a text that fits one SMS. Pure."""
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+import yaml
+
+from kav.after_call.report import CallReport, Findings, Given
+
+WORDS: Final = Path(__file__).with_name("notices.yaml")
+MAX_SMS: Final = 1_500
+"""Characters; Twilio refuses more than 1600."""
+
+MAX_ANSWER: Final = 200
+
+CUT_OFF: Final = frozenset({"socket_lost", "no_media", "write_stalled", "model_failed", "error", "shutdown"})
+"""End reasons that are no end of a conversation."""
+
+
+@cache
+def words_by_language() -> Mapping[str, Mapping[str, str]]:
+    """The words of `notices.yaml`, read once."""
+    read: dict[str, dict[str, str]] = yaml.safe_load(WORDS.read_text(encoding="utf-8"))
+    return read
+
+
+def title(report: CallReport) -> str:
+    """One line: which business, with whom."""
+    words = _words(report)
+    return words["title"].format(business=_line(report.business), number=report.other_number or words["unknown_number"])
+
+
+def text(report: CallReport, findings: Findings) -> str:
+    """All that is told, without the title."""
+    return "\n".join(_lines(report, findings, _words(report)))
+
+
+def sms(report: CallReport, findings: Findings) -> str:
+    """Title and text in one message."""
+    whole = f"{title(report)}\n{text(report, findings)}"
+    return whole if len(whole) <= MAX_SMS else f"{whole[: MAX_SMS - 1]}…"
+
+
+def _lines(report: CallReport, findings: Findings, words: Mapping[str, str]) -> Iterator[str]:
+    when = report.began_at.astimezone(ZoneInfo(report.timezone))
+    minutes = max(1, round(report.duration_s / 60))
+    yield words["when"].format(date=f"{when:%d/%m}", time=f"{when:%H:%M}", minutes=minutes)
+    yield from _found(findings, words)
+    for given in report.answers:
+        yield f"{_line(given.question)} {_value(given, words)}"
+    if report.do_not_call:
+        yield words["do_not_call"]
+    if report.end_reason == "transferred":
+        yield words["transferred"]
+    elif report.end_reason in CUT_OFF:
+        yield words["cut_off"]
+
+
+def _found(findings: Findings, words: Mapping[str, str]) -> Iterator[str]:
+    """The summary, and of what was extracted that which an owner acts upon."""
+    told: Mapping[str, Any] = findings.extracted
+    if told.get("urgency") == "high":
+        yield words["urgent"]
+    if findings.summary:
+        yield findings.summary
+    if told.get("phone"):
+        yield words["phone"].format(phone=told["phone"])
+
+
+def _value(given: Given, words: Mapping[str, str]) -> str:
+    if given.value is None:
+        return words["unanswered"]
+    return words.get(given.value, "") if given.value in ("yes", "no") else _line(given.value)[:MAX_ANSWER]
+
+
+def _line(said: str) -> str:
+    return " ".join(said.split())
+
+
+def _words(report: CallReport) -> Mapping[str, str]:
+    language = report.owner.language if report.owner is not None else report.language
+    return words_by_language().get(language) or words_by_language()["en"]

@@ -1,0 +1,141 @@
+"""Sums a call up with one of OpenAI's text models: a few sentences, and what the caller said of themselves.
+
+The conversation is a stranger's words, so the model's answer is read as data: the fields of the schema, cut to size.
+The `openai` package is imported when it is warmed up, for it costs 30 MB that an installation without summaries saves.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import yaml
+
+from kav.after_call.report import CallReport, Findings
+from kav.settings import Settings
+
+if TYPE_CHECKING:
+    from openai import OpenAI
+
+ASKED: Final = Path(__file__).with_name("summary.yaml")
+
+TIMEOUT_S: Final = 30.0
+"""Of one request; a summary takes 2 to 5 s."""
+
+RETRIES: Final = 2
+"""The package's own, with its backoff: 408, 409, 429, 5xx and no answer."""
+
+MAX_TALK: Final = 24_000
+"""Characters of the conversation that are sent, the latest: some twenty minutes."""
+
+MAX_SUMMARY: Final = 1_000
+MAX_FIELD: Final = 300
+MAX_TOKENS: Final = 2_000
+"""Of the answer, a model's thoughts included."""
+
+
+class NoSummary(Exception):
+    """The model gave nothing that could be read as a summary."""
+
+
+class Summarizer:
+    """Asks the model; one client for the process, for making one costs 70 ms."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._key = settings.OPENAI_API_KEY.get_secret_value()
+        self._base_url = settings.OPENAI_BASE_URL
+        self._model = settings.OPENAI_SUMMARY_MODEL
+        asked = yaml.safe_load(ASKED.read_text(encoding="utf-8"))
+        self._instructions: str = asked["instructions"]
+        self._schema: dict[str, Any] = asked["schema"]
+        self._languages: dict[str, str] = asked["languages"]
+        self._client: OpenAI | None = None
+
+    @property
+    def is_on(self) -> bool:
+        """Whether there is a key to ask with."""
+        return bool(self._key)
+
+    def warm_up(self) -> None:
+        """Import the package and touch what it imports on first use: 0.5 s at boot instead of a stall in a call.
+
+        The request is answered by a stand-in inside this process.
+        """
+        import httpx2
+        from openai import OpenAI
+
+        self._client = OpenAI(api_key=self._key, base_url=self._base_url, timeout=TIMEOUT_S, max_retries=RETRIES)
+        inside = httpx2.MockTransport(lambda _: httpx2.Response(200, json=_ANSWER))
+        self._ask(self._client.with_options(http_client=httpx2.Client(transport=inside)), "Hebrew", "")
+
+    def sum_up(self, report: CallReport) -> Findings:
+        """Return what the model makes of a call; waits for it, cooperatively.
+
+        Raises:
+            NoSummary: its answer is no summary.
+            openai.OpenAIError: it did not answer.
+        """
+        if self._client is None:
+            self.warm_up()
+        assert self._client is not None  # noqa: S101 - warmed up
+        language = report.owner.language if report.owner is not None else report.language
+        return self._read(self._ask(self._client, self._languages.get(language, language), talk_of(report)))
+
+    def _ask(self, client: "OpenAI", language: str, talk: str) -> str:
+        answer = client.responses.create(
+            model=self._model,
+            instructions=self._instructions.replace("{language}", language),
+            input=talk,
+            text={"format": {"type": "json_schema", "name": "call", "schema": self._schema, "strict": True}},
+            max_output_tokens=MAX_TOKENS,
+            store=False,
+        )
+        return answer.output_text
+
+    def _read(self, answer: str) -> Findings:
+        try:
+            found = json.loads(answer)
+        except ValueError:
+            found = None
+        summary = found.get("summary") if isinstance(found, dict) else None
+        if not isinstance(summary, str) or not summary.strip():
+            raise NoSummary("the model's answer is not the JSON that it was asked for")
+        return Findings(_cut(summary, MAX_SUMMARY), _fields(found, self._schema["properties"]))
+
+
+def talk_of(report: CallReport) -> str:
+    """The conversation as lines, the latest of it where there is too much."""
+    lines = "\n".join(f"{said.who}: {' '.join(said.text.split())}" for said in report.talk if said.text)
+    return lines[-MAX_TALK:]
+
+
+def _fields(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """What the schema names beside the summary, if it is a text or a plain value."""
+    kept = {name: found.get(name) for name in wanted if name != "summary"}
+    return {name: _cut(value, MAX_FIELD) if isinstance(value, str) else None for name, value in kept.items()}
+
+
+def _cut(text: str, length: int) -> str:
+    return " ".join(text.split())[:length]
+
+
+_ANSWER: Final = {
+    "id": "resp_0",
+    "object": "response",
+    "created_at": 0,
+    "status": "completed",
+    "model": "",
+    "output": [
+        {
+            "type": "message",
+            "id": "msg_0",
+            "status": "completed",
+            "role": "assistant",
+            "content": [{"type": "output_text", "text": "{}", "annotations": []}],
+        }
+    ],
+    "parallel_tool_calls": False,
+    "tool_choice": "auto",
+    "tools": [],
+}
+"""What the stand-in answers while the package is warmed up."""
