@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Protocol
 
-from bench import barge_in, capacity, ends, first_word
+from bench import barge_in, capacity, ends, first_word, judge
 from bench.kav_process import CORES, KavFailed
 from bench.report import Report
 
@@ -23,6 +23,7 @@ class Part(Protocol):
 PARTS: dict[str, Part] = {
     "first-word": first_word.run,
     "barge-in": barge_in.run,
+    "judge": judge.run,
     "ends": ends.run,
     "capacity": capacity.run,
 }

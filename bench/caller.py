@@ -44,9 +44,9 @@ class Caller:
     """One call. `talking(caller)` is called when the first frame of the bot's audio has come."""
 
     def __init__(
-        self, loop: Loop, port: int, number: int, measure: Measure, talking: Callable[["Caller"], None]
+        self, loop: Loop, port: int, number: int, measure: Measure, talking: Callable[["Caller"], None], to: str
     ) -> None:
-        self.loop, self.port, self.number, self.measure = loop, port, number, measure
+        self.loop, self.port, self.number, self.measure, self.to = loop, port, number, measure, to
         self.talking = talking
         self.call_sid = f"CA{number:032x}"
         self.delay_s = 0.0
@@ -66,7 +66,7 @@ class Caller:
             "CallSid": self.call_sid,
             "AccountSid": _ACCOUNT,
             "From": f"+97250{self.number:07d}",
-            "To": "+97231234567",
+            "To": self.to,
             "CallStatus": status,
             "Direction": "inbound",
             "ApiVersion": "2010-04-01",
@@ -95,6 +95,8 @@ class MediaSocket(Endpoint):
         """Responses up to this number must not be heard any more."""
         self.late_bytes = 0
         self.on_clear: Callable[[float], None] | None = None
+        self.on_response: Callable[[int, float], None] | None = None
+        """Told when the first audio of a response arrives: its number, and when."""
         self._measure = caller.measure
         self._parameters = parameters
         self._expected: dict[int, int] = {}
@@ -163,6 +165,8 @@ class MediaSocket(Endpoint):
         expected = self._expected.get(stamp.name, 0)
         if stamp.number != expected:
             self._measure.frames_lost += max(1, stamp.number - expected)
+        if stamp.name not in self._expected and self.on_response is not None:
+            self.on_response(stamp.name, arrived_at)
         self._expected = {stamp.name: stamp.number + 1}
         length = (len(message) - at - 3) // 4 * 3 - message.count(b"=", -5)
         if stamp.name <= self.dead_response:

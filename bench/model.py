@@ -6,11 +6,13 @@ It knows which call a session belongs to by the stamps in the caller's audio, so
 import base64
 import hashlib
 import json
+import re
 import socket
 import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from typing import Any
 
@@ -24,6 +26,9 @@ _APPEND = b'{"type":"input_audio_buffer.append","audio":"'
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
 ANSWER = "טוב, תודה ששאלת."
 """What the model says when it is not told what to say."""
+
+_TOLD = re.compile("“([^”]*)”")
+_SIDE_QUESTION = '{"question":"מתי אתם פתוחים","language":"he"}'
 
 LATE_DELTAS = 3
 """Deltas of the old response that are still on their way when the caller begins to speak."""
@@ -39,6 +44,8 @@ class Speech:
     length_s: float = inf
     updated_after_s: float = 0.0
     """How long it takes to confirm `session.update`."""
+    latency_s: float = 0.0
+    """From `response.create` to whatever it brings first."""
 
 
 @dataclass(slots=True)
@@ -132,8 +139,10 @@ class ModelSession(Endpoint):
     def _read_item(self, item: dict[str, Any]) -> None:
         """Note the words that a system message gives to say: Kav checks that they were said."""
         if item["type"] == "message":
-            _, quoted, words = item["content"][0]["text"].partition("«")
-            self._words = words.rpartition("»")[0] if quoted else self._words
+            text = item["content"][0]["text"]
+            _, quoted, words = text.partition("«")
+            told = _TOLD.findall(text)
+            self._words = words.rpartition("»")[0] if quoted else f"{ANSWER} {told[-1]}" if told else self._words
 
     def _create(self, event: dict[str, Any], arrived_at: float) -> None:
         self.requested_at = self.requested_at or arrived_at
@@ -142,11 +151,42 @@ class ModelSession(Endpoint):
             return
         self._server.responses += 1
         self.response = Response(self._server.responses)
-        response = {"id": self._id("resp"), "status": "in_progress", "metadata": event["response"].get("metadata")}
-        self._say({"type": "response.created", "response": response})
-        item = {"id": self._id("item"), "type": "message", "role": "assistant", "status": "in_progress"}
-        self._say({"type": "response.output_item.added", "response_id": self._id("resp"), "item": item})
-        self._begin()
+        act = self._judge if event["response"].get("tool_choice") == "required" else self._answer
+        self.loop.later(self.speech.latency_s, partial(act, self.response, event))
+
+    def _answer(self, response: Response, event: dict[str, Any]) -> None:
+        """Begin to speak."""
+        if self._has_begun(response, event):
+            item = {"id": self._id("item"), "type": "message", "role": "assistant", "status": "in_progress"}
+            self._say({"type": "response.output_item.added", "response_id": self._id("resp"), "item": item})
+            self._begin()
+
+    def _judge(self, response: Response, event: dict[str, Any]) -> None:
+        """Call the tool with which any turn may be judged, any number of times: the caller has asked something."""
+        if not self._has_begun(response, event):
+            return
+        call = {
+            "id": self._id("item"),
+            "type": "function_call",
+            "status": "completed",
+            "call_id": self._id("call"),
+            "name": "side_question",
+            "arguments": _SIDE_QUESTION,
+        }
+        added = {**call, "status": "in_progress", "arguments": ""}
+        self._say({"type": "response.output_item.added", "response_id": self._id("resp"), "item": added})
+        self._say({"type": "response.output_item.done", "response_id": self._id("resp"), "item": call})
+        response.active = False
+        done = {"id": self._id("resp"), "status": "completed", "status_details": None, "metadata": None}
+        self._say({"type": "response.done", "response": done})
+
+    def _has_begun(self, response: Response, event: dict[str, Any]) -> bool:
+        """Announce a response; False if it was cancelled before."""
+        if response is not self.response or not response.active or self.gone:
+            return False
+        body = {"id": self._id("resp"), "status": "in_progress", "metadata": event["response"].get("metadata")}
+        self._say({"type": "response.created", "response": body})
+        return True
 
     def _cancel(self) -> None:
         if self.response is None or not self.response.active:

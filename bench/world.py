@@ -17,6 +17,8 @@ AT_ONCE = 6
 """Calls that are being set up at the same time: more would measure the set-up."""
 
 SETUP_S = 20.0
+DEFAULT_NUMBER = "+97231234567"
+"""No flow has it, so that the default flow answers: one without a script."""
 
 
 class World:
@@ -28,6 +30,8 @@ class World:
         """Calls in which the bot's audio has arrived, the oldest first."""
         self.delay_s = 0.0
         """One-way delay between Twilio and Kav, of calls placed from now on."""
+        self.to = DEFAULT_NUMBER
+        """Whom calls are for that are placed from now on."""
         self._callers: list[Caller] = []
         self._wanted = 0
         self._pending = 0
@@ -75,7 +79,7 @@ class World:
         while self._wanted and self._pending < AT_ONCE:
             self._wanted -= 1
             self._pending += 1
-            caller = Caller(self.loop, self.kav.port, len(self._callers) + 1, self.measure, self._talks)
+            caller = Caller(self.loop, self.kav.port, len(self._callers) + 1, self.measure, self._talks, self.to)
             self._callers.append(caller)
             caller.delay_s = self.delay_s
 
