@@ -57,8 +57,8 @@ function showTurn({ number, who, heard, unheard }) {
   const follows = list.scrollHeight - list.scrollTop - list.clientHeight < 40;
   const item = list.querySelector(`[data-number="${number}"]`) ?? addTurn(list, number, who);
   put(item.querySelector(".heard"), heard || (unheard ? "" : "…"));
-  put(item.querySelector(".unheard"), unheard);
-  if (unheard) item.querySelector(".unheard").setAttribute("aria-label", `${words.unheard}: ${unheard}`);
+  put(item.querySelector(".lost"), unheard);
+  item.querySelector(".unheard").hidden = !unheard;
   if (follows) list.scrollTop = list.scrollHeight;
 }
 
@@ -70,9 +70,8 @@ function addTurn(list, number, who) {
   find("nothing-yet").hidden = true;
   const item = find("turn").content.firstElementChild.cloneNode(true);
   item.dataset.number = number;
-  item.dataset.who = who;
-  item.querySelector(".said-by").textContent = words[who];
-  item.querySelector(".unheard").title = words.unheard;
+  item.classList.add(who);
+  item.querySelector("strong").textContent = words[who];
   list.append(item);
   return item;
 }
@@ -112,6 +111,7 @@ async function place(event) {
 function begin() {
   find("place").hidden = true;
   find("in-call").hidden = find("typed").hidden = false;
+  find("keypad").open = matchMedia("(min-width: 52rem)").matches; // on a telephone the words come first
   say("calling");
   began = performance.now();
   ticking = setInterval(showClock, 500);
