@@ -32,8 +32,9 @@ class Printer:
 
     def begin(self, scenario: Scenario) -> None:
         """The title."""
-        rule = "─" * max(3, WIDTH - len(scenario.title) - 4)
-        self._print(f"{self._dim('──')} {self._in(scenario.title, _BOLD)} {self._dim(rule)}")
+        title = f"Hand test {scenario.hand_test}: {scenario.title}" if scenario.hand_test else scenario.title
+        rule = "─" * max(3, WIDTH - len(title) - 4)
+        self._print(f"{self._dim('──')} {self._in(title, _BOLD)} {self._dim(rule)}")
         for line in wrap(scenario.tells, WIDTH - 3):
             self._print(f"   {self._dim(line)}")
         self._print()

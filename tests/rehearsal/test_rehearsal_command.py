@@ -49,8 +49,12 @@ expect:
     - whole: שלום…
     - whole: And something more
   announced: [Goodbye]
+  dialled: ["+97231110009"]
   closed_within_s: 0.000001
   end_reason: goodbye
+  answers: {name: דנה, when: {unanswered: refused}}
+  breaches: ["wrong language: he"]
+  languages: [he, en]
   statuses: [busy]
   streams: 2
   model_sessions: 0
@@ -136,8 +140,12 @@ async def test_every_expectation_can_fail_and_says_what_was_seen(tmp_path: Path)
         "«שלום…» whole",
         "«And something more» whole",
         "Twilio says «Goodbye»",
+        "Twilio dials «+97231110009»",
         "closed within",
         "why it ended: goodbye",
+        "on record of the script: name «דנה»; when (refused)",
+        "on record against the model: wrong language: he",
+        "the bot spoke he, en",
         "Twilio reports «busy»",
         "2 media streams",
         "0 model sessions",
@@ -166,6 +174,34 @@ async def test_a_kav_that_is_not_there_is_named(tmp_path: Path) -> None:
     async with running("rehearsal", "--kav", url, "--model-port", model_port, cwd=tmp_path) as command:
         assert await command.until_ended() == 2
     assert f"no Kav listens at {url}" in command.printed
+
+
+async def test_a_call_that_fails_among_others_is_played_once_more_without_them(tmp_path: Path) -> None:
+    files = written(tmp_path / "short.yaml", SHORT), written(tmp_path / "wrong.yaml", WRONG)
+    async with running("rehearsal", "--parallel", "2", *files, cwd=tmp_path) as command:
+        assert await command.until_ended() == 1, command.printed
+    assert "2 calls, 2 at the same time" in command.printed
+    assert "1 call did not go as they must; once more, without the others:" in command.printed
+    assert command.printed.count("── Nothing is as it says") == 2
+    assert command.printed.count("── Hello and goodbye") == 1
+    assert "1 of 2 calls did not go as they must: Nothing is as it says" in command.printed
+
+
+async def test_the_hand_tests_are_played_alone_in_their_order_with_a_recording_of_each(tmp_path: Path) -> None:
+    tests = (("b", "hand_test: 1"), ("a", "hand_test: 2"), ("c", ""))
+    files = [written(tmp_path / f"{name}.yaml", f"{mark}{SHORT}") for name, mark in tests]
+    async with running("rehearsal", "--hand-tests", *files, cwd=tmp_path) as command:
+        assert await command.until_ended() == 0, command.printed
+    assert re.findall(r"── (Hand test \d): Hello", command.printed) == ["Hand test 1", "Hand test 2"]
+    assert re.findall(r"listen  (\S+)", command.printed) == ["recordings/b.wav", "recordings/a.wav"]
+    assert "2 calls, every verdict holds" in command.printed
+
+
+async def test_there_must_be_a_hand_test_to_play(tmp_path: Path) -> None:
+    file = written(tmp_path / "short.yaml", SHORT)
+    async with running("rehearsal", "--hand-tests", file, cwd=tmp_path) as command:
+        assert await command.until_ended() == 2
+    assert "None of these is a hand test" in command.printed
 
 
 async def test_the_list_names_each_scenario(tmp_path: Path) -> None:
@@ -197,8 +233,9 @@ async def test_a_faulty_scenario_is_not_played_and_each_mistake_has_its_line(tmp
             "3: steps[1]: a step has one moment",
         ),
         ("title: x\nsteps:\n  - says: a\n    after_ms: 5\n", "3: steps[1]: `after_ms` belongs to `while_bot_says`"),
-        ("title: x\nsteps:\n  - presses: '1'\n    pointed: a\n", "3: steps[1]: `pointed`, `language`, `judge` and"),
-        ("title: x\nsteps:\n  - presses: '1'\n    judge: none\n", "3: steps[1]: `pointed`, `language`, `judge` and"),
+        ("title: x\nsteps:\n  - presses: '1'\n    pointed: a\n", "3: steps[1]: `pointed`, `language` and `judge`"),
+        ("title: x\nsteps:\n  - presses: '1'\n    judge: none\n", "3: steps[1]: `pointed`, `language` and `judge`"),
+        ("title: x\nsteps:\n  - hangs_up: true\n    replies: [{say: a}]\n", "3: steps[1]: `replies` belong to `says`"),
         (
             "title: x\nsteps:\n  - says: a\n    judge:\n      tool: answer\n",
             "5: steps[1].judge[1].tool: input should be",
