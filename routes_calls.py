@@ -137,7 +137,7 @@ class CallDesk:
         ticket = self._keep(order)
         call_sid = self._ask_twilio(order, ticket)
         log.info("calling %s with the flow %s", masked(to), flow.id, extra={"call_sid": call_sid})
-        return _answer(201, {"call_sid": call_sid, "to": to, "from": order.from_, "flow": flow.id, "status": "queued"})
+        return answer(201, {"call_sid": call_sid, "to": to, "from": order.from_, "flow": flow.id, "status": "queued"})
 
     def _flow(self, body: CallBody) -> Flow:
         flow = self._parts.flows.outbound(body.flow)
@@ -240,24 +240,24 @@ class CallDesk:
         """Put a number on the list."""
         number = self._number(_read(NumberBody).number)
         saved = self._parts.records.save_do_not_call(number).wait(RECORD_WAIT_S)
-        return _answer(201 if saved else 202, {"number": number, "do_not_call": True, "saved": saved})
+        return answer(201 if saved else 202, {"number": number, "do_not_call": True, "saved": saved})
 
     def look_up(self, number: str) -> Response:
         """Say whether a number is on the list."""
         number = self._number(number)
-        return _answer(200, {"number": number, "do_not_call": self._is_listed(number)})
+        return answer(200, {"number": number, "do_not_call": self._is_listed(number)})
 
     def unlist(self, number: str) -> Response:
         """Take a number off the list."""
         number = self._number(number)
         saved = self._parts.records.forget_do_not_call(number).wait(RECORD_WAIT_S)
-        return _answer(200 if saved else 202, {"number": number, "do_not_call": False, "saved": saved})
+        return answer(200 if saved else 202, {"number": number, "do_not_call": False, "saved": saved})
 
     # Errors
 
     def refused(self, error: Refused) -> Response:
         """Say why not, and what to do."""
-        response = _answer(error.status, _error(error.code, error.message, error.remedy))
+        response = answer(error.status, _error(error.code, error.message, error.remedy))
         if error.retry_after_s:
             response.headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
         if error.status == 401:
@@ -267,9 +267,9 @@ class CallDesk:
     def failed(self, error: Exception) -> Response:
         """Answer what nobody foresaw, as JSON as well."""
         if isinstance(error, HTTPException):
-            return _answer(error.code or 400, _error("bad_request", str(error.description), "see docs/calls.md"))
+            return answer(error.code or 400, _error("bad_request", str(error.description), "see docs/calls.md"))
         log.error("%s failed", request.path, exc_info=error)
-        return _answer(500, _error("internal", "Kav failed at this; its log says why", "report it, with the log"))
+        return answer(500, _error("internal", "Kav failed at this; its log says why", "report it, with the log"))
 
 
 def _read(kind: type[T]) -> T:
@@ -340,7 +340,8 @@ def _error(code: str, message: str, remedy: str) -> dict[str, Any]:
     return {"error": {"code": code, "message": message, "remedy": remedy}}
 
 
-def _answer(status: int, body: Mapping[str, object]) -> Response:
+def answer(status: int, body: Mapping[str, object]) -> Response:
+    """Return a JSON answer."""
     response = jsonify(body)
     response.status_code = status
     return response
@@ -361,3 +362,10 @@ def init_app(app: Flask, desk: CallDesk) -> None:
     calls.register_error_handler(Refused, desk.refused)
     calls.register_error_handler(Exception, desk.failed)
     app.register_blueprint(calls)
+
+    def wrong_method(error: HTTPException) -> Response | HTTPException:
+        """The router refuses these before the blueprint is asked."""
+        ours = request.path == "/calls" or request.path.partition("/do-not-call")[0] == ""
+        return desk.failed(error) if ours else error
+
+    app.register_error_handler(405, wrong_method)

@@ -136,6 +136,11 @@ def test_without_a_configured_token_nobody_is_served_and_the_setting_is_named(st
     assert "KAV_API_TOKEN" in answer.text
 
 
+@pytest.mark.parametrize(("method", "path"), [("GET", "/calls"), ("PUT", "/calls"), ("PATCH", "/do-not-call/x")])
+def test_another_method_is_refused_as_json_too(operator: Operator, method: str, path: str) -> None:
+    assert refusal(operator.ask(method, path), 405) == "bad_request"
+
+
 # What is placed
 
 

@@ -8,6 +8,7 @@ import pytest
 from rehearsal.model import CallTool
 from rehearsal.twilio import Callbacks, Callee, CallScript
 from rehearsal.world import World
+from tests.line.asking import about, ask
 from tests.line.ending import fin, record
 from tests.line.listening import SPEECH, Talk, noise
 from tests.line.test_conversation import Judging, ended, orders
@@ -168,3 +169,56 @@ async def test_an_inbound_caller_who_asks_not_to_be_called_is_listed_by_their_ow
     await call.until_reported()
     status, said = await world.kav.ask("GET", f"/do-not-call/{call.order.from_}")
     assert (status, said["do_not_call"]) == (200, True)
+
+
+async def test_a_ticket_is_one_call_s_and_may_be_shown_again_by_that_call_alone(world: World) -> None:
+    callee = Callee(rings_s=0.5)
+    call = await world.place_call(Judging([]), CallScript(callee=callee), flow="sales", variables=DANA)
+    (created,) = [asked for asked in world.twilio.rest.requests if asked.form.get("To") == [call.order.to]]
+    path = created.form["Url"][0].removeprefix(world.kav.url)
+    form = about(call.sid, "in-progress", Direction="outbound-api", From=SALES, To=call.order.to)
+    answers = [await ask(world, path, form) for _ in range(2)]
+    assert answers[0] == answers[1]
+    assert "<Connect" in answers[0].body
+    thief = await ask(world, path, form | {"CallSid": "CA" + "f" * 32})
+    assert "<Connect" not in thief.body
+    assert "<Say" in thief.body, "whoever is on that line hears words"
+    await call.hang_up()
+
+
+@pytest.mark.parametrize("ticket", ["", "?ticket=", "?ticket=guessed"])
+async def test_a_call_that_nobody_ordered_hears_an_apology_and_no_flow(world: World, ticket: str) -> None:
+    sid = "CA" + "e" * 32
+    form = about(sid, "in-progress", Direction="outbound-api", From=SALES, To="+972501234567")
+    answer = await ask(world, f"/twilio/outbound-voice{ticket}", form)
+    assert answer.status == 200
+    assert ("<Say" in answer.body, "<Connect" in answer.body) == (True, False)
+    for path in ("machine", "status"):
+        quiet = await ask(world, f"/twilio/{path}{ticket}", form | {"AnsweredBy": "machine_start"})
+        assert quiet.status == 204
+
+
+async def test_the_inbound_url_answers_no_call_that_goes_out(world: World) -> None:
+    """Neither direction ever sees the other's flow."""
+    form = about("CA" + "d" * 32, "in-progress", From="+97231110001", To="+97231110001") | {"Direction": "outbound-api"}
+    answer = await ask(world, "/twilio/voice", form)
+    assert (answer.status, "<Reject" in answer.body) == (200, True)
+
+
+async def test_machine_detection_says_nothing_about_a_call_that_came_in(world: World) -> None:
+    call = await world.call(Judging([]), to="+97231110001")
+    talk = Talk(call, await world.session_of(call))
+    await call.until(lambda: talk.heard_ms_of(noise(1, 300)) > 0)
+    await ask(world, "/twilio/machine", about(call.sid, "in-progress", AnsweredBy="machine_start"))
+    await call.until(lambda: talk.heard_ms_of(noise(1, 300)) == 300)
+    await call.hang_up()
+    assert await ended(world, call) == "caller_hung_up"
+
+
+async def test_what_twilio_did_not_sign_has_no_effect(world: World) -> None:
+    talk = await called(world)
+    form = about(talk.call.sid, "in-progress", AnsweredBy="machine_start")
+    answer = await ask(world, "/twilio/machine", form, headers={"X-Twilio-Signature": "bm8="})
+    assert answer.status == 403
+    await talk.call.hang_up()
+    assert await ended(world, talk.call) == "caller_hung_up"
