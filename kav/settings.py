@@ -40,6 +40,10 @@ class Settings(BaseSettings):
     # Twilio
     TWILIO_ACCOUNT_SID: str = Field(default="", description="AC...; REST calls, and a check of each stream's start.")
     TWILIO_AUTH_TOKEN: SecretStr = Field(default=SecretStr(""), description="Signs every webhook and the media socket.")
+    TWILIO_SHARED_KEY_ID: str = Field(
+        default="", description="Id of the SharedKey that signs webhooks, if the account has opted in to one."
+    )
+    TWILIO_SHARED_KEY: SecretStr = Field(default=SecretStr(""), description="Its secret; the auth token stays valid.")
     TWILIO_API_BASE_URL: str = Field(default="https://api.twilio.com", description="Another host for a stand-in.")
 
     # OpenAI
@@ -227,6 +231,12 @@ class Settings(BaseSettings):
             "DYNO is set": bool(self.DYNO),
             f"HOST is {self.HOST}": self.HOST not in ("", *LOOPBACK),
             f"PUBLIC_BASE_URL is {self.PUBLIC_BASE_URL}": not self.public_is_loopback,
+    @model_validator(mode="after")
+    def _shared_key_is_whole(self) -> Self:
+        if bool(self.TWILIO_SHARED_KEY_ID) != bool(self.TWILIO_SHARED_KEY.get_secret_value()):
+            raise ValueError("TWILIO_SHARED_KEY_ID and TWILIO_SHARED_KEY go together: set both, or neither")
+        return self
+
         }
         for reason, refused in reasons.items():
             if refused:

@@ -16,7 +16,7 @@ from rehearsal.twilio.observed import Asked, Changes, Notice
 from rehearsal.twilio.playback import Segment
 from rehearsal.twilio.program import Document, HangUp, Program
 from rehearsal.twilio.script import CallScript, Line
-from rehearsal.twilio.signing import SIGNATURE_HEADER, signature
+from rehearsal.twilio.signing import SIGNATURE_HEADER
 from rehearsal.twilio.stream import MediaStream, Told
 from rehearsal.twilio.ticker import Ticker
 from rehearsal.twilio.webhooks import Unanswered, Webhooks
@@ -77,6 +77,7 @@ class Leg:
         self.dialled: list[str] = []
         self.statuses: list[Asked] = []
         self.human_leaves = asyncio.Event()
+        self.recordings: list[str] = []
         self._interrupt: asyncio.Future[Document | HangUp] = asyncio.get_running_loop().create_future()
         self._asides: set[asyncio.Task[None]] = set()
         self._held: list[dict[str, str]] = []
@@ -167,10 +168,10 @@ class Leg:
     async def connect_stream(self, url: str, line: Line) -> MediaStream:
         """A connected media socket, without `start`. Raises `Refused`, OSError or InvalidURI."""
         headers = {"User-Agent": "Twilio.TmeWs/1.0"}
-        token = self.webhooks.auth_token
-        signed = line.signature if line.signature is not None else signature(token, url) if token else ""
-        if signed:
-            headers[SIGNATURE_HEADER] = signed
+        if line.signature is None:
+            headers |= self.webhooks.signed(url)
+        elif line.signature:
+            headers[SIGNATURE_HEADER] = line.signature
         peer = await connect(
             self.webhooks.reachable(url),
             headers,

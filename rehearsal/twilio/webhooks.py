@@ -9,7 +9,7 @@ import aiohttp
 from yarl import URL
 
 from rehearsal.twilio.observed import Asked
-from rehearsal.twilio.signing import IDEMPOTENCY_HEADER, signed_headers
+from rehearsal.twilio.signing import IDEMPOTENCY_HEADER, SharedKey, signed_headers
 
 TOTAL_S = 15.0
 """Twilio gives a webhook 15 seconds in all."""
@@ -26,11 +26,15 @@ class Unanswered(Exception):
 
 
 class Webhooks:
-    """Twilio's HTTP client. `public_url` is what the app calls itself; its host is reached at `base_url` instead."""
+    """Twilio's HTTP client. `public_url` is what the app calls itself; its host is reached at `base_url` instead.
+
+    Set `shared_key` and what is asked from then on, the media socket too, is signed with it, as after an opt-in.
+    """
 
     def __init__(self, base_url: str, public_url: str | None, auth_token: str | None) -> None:
         self.asked: list[Asked] = []
         self.auth_token = auth_token
+        self.shared_key: SharedKey | None = None
         self._base, self._public = urlsplit(base_url), urlsplit(public_url or base_url)
         # Every request on its own connection, as it is from a fleet of Twilio's machines.
         self._http = aiohttp.ClientSession(
@@ -40,6 +44,10 @@ class Webhooks:
     async def close(self) -> None:
         """Close the client."""
         await self._http.close()
+
+    def signed(self, url: str, form: Mapping[str, str] | None = None) -> dict[str, str]:
+        """The headers that sign a request: with `shared_key` while there is one, else with the auth token."""
+        return signed_headers(self.auth_token, url, form, shared_key=self.shared_key)
 
     def reachable(self, url: str) -> str:
         """The URL under which this machine reaches what the app calls `url`; its scheme follows the base URL's."""
@@ -78,10 +86,10 @@ class Webhooks:
         headers = {IDEMPOTENCY_HEADER: token, "User-Agent": "TwilioProxy/1.1", "Host": urlsplit(url).netloc}
         if method == "GET":
             full = URL(url).extend_query(form)
-            headers |= signed_headers(self.auth_token, str(full))
+            headers |= self.signed(str(full))
             request = self._http.get(self.reachable(str(full)), headers=headers, allow_redirects=True)
         else:
-            headers |= signed_headers(self.auth_token, url, form)
+            headers |= self.signed(url, form)
             request = self._http.post(self.reachable(url), data=dict(form), headers=headers, allow_redirects=True)
         async with request as response:
             return response.status, await response.text(), response.content_type
