@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import click
 import gevent
@@ -34,13 +35,14 @@ import media_desk
 import realtime_prompt_builder as prompt
 import routes_calls
 import routes_metrics
+import routes_recordings
 import routes_twilio
 import stream_registry
 import twilio_gate
 from kav import commands, console, log
 from kav.after_call import AfterCall
 from kav.bearer import is_bearer
-from kav.flow_files import FlowFileError, Flows, load_flows, secrets_of, usable
+from kav.flow_files import FOLDER, FlowFileError, Flows, load_flows, secrets_of, usable
 from kav.records import Records, durability_warning
 from kav.settings import Settings, read_secrets
 from kav.tickets import Tickets
@@ -95,8 +97,10 @@ def create_app(settings: Settings | None = None) -> Flask:
     routes_twilio.init_app(app, routes_twilio.Desk(settings, media, records, phrases, flows, tickets), gate)
     parts = routes_calls.Parts(settings, flows, media, records, rest, tickets)
     routes_calls.init_app(app, routes_calls.CallDesk(parts))
+    routes_recordings.init_app(app, routes_recordings.RecordingDesk(settings, records), gate)
 
     app.before_request(gate.stranger)
+    app.before_request(lambda: log.about(twilio_gate.call_sid()))  # or nothing: a connection carries many requests
     console.init_app(app, console.Console(settings, media, records, phrases, flows, console.Door(settings)))
 
     def admit(upgrade: Request) -> Response | None:
@@ -112,7 +116,8 @@ def create_app(settings: Settings | None = None) -> Flask:
 def _flows(settings: Settings) -> Flows:
     """Read the flow files; a command of the command line works without them, for one of them tells what is wrong."""
     try:
-        return load_flows(default_numbers=("*",) if settings.KAV_REHEARSAL else settings.KAV_DEFAULT_NUMBERS)
+        folder = Path(settings.KAV_FLOWS) if settings.KAV_FLOWS else FOLDER
+        return load_flows(folder, ("*",) if settings.KAV_REHEARSAL else settings.KAV_DEFAULT_NUMBERS)
     except FlowFileError:
         if click.get_current_context(silent=True) is None:
             raise

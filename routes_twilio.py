@@ -24,6 +24,7 @@ from kav.flow_files import Flows
 from kav.records import Records
 from kav.settings import Settings
 from kav.tickets import Order, Tickets
+from kav.wire.twilio_recordings import start_recording
 from media_desk import MediaDesk
 from realtime_prompt_builder import DEFAULT_LANGUAGE, Phrases
 from stream_registry import TERMINAL_STATUSES, Entry
@@ -273,6 +274,8 @@ class Desk:
         """Return the stream; what follows it ends the call, so that a closed socket never leaves the line open."""
         self._media.prewarm(entry)
         response = VoiceResponse()
+        if entry["flow"].recording and entry["after_stream_at"] is None:  # it runs on through every later stream
+            start_recording(response, f"{self._settings.base_url}/twilio/recording")
         connect = Connect(action=f"{self._settings.base_url}/twilio/after-stream", method="POST")
         stream = connect.stream(
             url=self._settings.media_url,

@@ -91,6 +91,7 @@ class Settings(BaseSettings):
     KAV_DEFAULT_NUMBERS: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="Dialled numbers that the default flow answers, comma separated; * for all."
     )
+    KAV_FLOWS: str = Field(default="", description="Folder of the flow files; default: flows, beside app.py.")
     KAV_TOOL_HOSTS: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
         description="The only hosts that tools of flow files may ask, comma separated; none: any public one.",

@@ -58,6 +58,8 @@ class Carrier(Protocol):
     verbs: list[str]
     dialled: list[str]
     human_leaves: asyncio.Event
+    recordings: list[str]
+    ended_at: float | None
 
     def answer(self) -> None:
         """The call is in progress from now on."""
@@ -181,8 +183,29 @@ class Program:
     async def _redirect(self, verb: Verb, base: str) -> Next:
         return _document(urljoin(base, verb.text), verb, {})
 
-    async def _start(self, _verb: Verb, _base: str) -> Next:
+    async def _start(self, verb: Verb, base: str) -> Next:
+        noun = verb.noun("Recording")
+        if noun is not None:
+            recording = "RE" + uuid.uuid4().hex
+            self._call.recordings.append(recording)
+            self._call.aside(self._tell_recording(noun, base, recording, time.monotonic()))
         return None  # a fork or a recording runs beside the verbs, and nobody here listens to it
+
+    async def _tell_recording(self, noun: Verb, base: str, recording: str, began_at: float) -> None:
+        """The recording goes on to the call's end; then its callback, if that event was asked for."""
+        await self._call.changes.until(lambda: self._call.ended_at is not None, 4 * 3600, lambda: "the call goes on")
+        url, wanted = noun.attributes.get("recordingStatusCallback", ""), "recordingStatusCallbackEvent"
+        if not url or "completed" not in noun.attributes.get(wanted, "completed").split():
+            return
+        form = {
+            "RecordingSid": recording,
+            "RecordingStatus": "completed",
+            "RecordingDuration": str(round(time.monotonic() - began_at)),
+            "RecordingChannels": "2" if noun.attributes.get("channels") == "dual" else "1",
+            "RecordingUrl": f"https://api.twilio.com/Recordings/{recording}",
+            "RecordingSource": "StartCallRecordingTwiML",
+        }
+        await self._call.webhooks.ask(urljoin(base, url), self._call.form(form))
 
     async def _connect(self, verb: Verb, base: str) -> Next:
         noun = verb.noun("Stream")

@@ -19,6 +19,7 @@ from rehearsal.twilio.leg import TERMINAL, Order
 from rehearsal.twilio.program import Document, HangUp
 
 _MAX_TWIML_CHARS = 4000
+_MAX_MESSAGE_CHARS = 1600
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,15 @@ class Fault:
     slow_s: float = 0.0
     count: int = 1
     path: str = ""
+
+
+@dataclass(frozen=True)
+class Message:
+    """An SMS that the app has sent."""
+
+    from_: str
+    to: str
+    body: str
 
 
 @dataclass
@@ -82,6 +92,7 @@ class RestServer:
     ) -> None:
         self.requests: list[RestRequest] = []
         self.faults: list[Fault] = []
+        self.messages: list[Message] = []
         self.url = ""
         self._account_sid, self._auth_token = account_sid, auth_token
         self._calls, self._numbers, self._place = calls, numbers, place
@@ -94,6 +105,8 @@ class RestServer:
         app.router.add_post(f"{root}/Calls.json", self._answering(self._create_call))
         app.router.add_get(f"{root}/Calls/{{sid}}.json", self._answering(self._fetch_call))
         app.router.add_post(f"{root}/Calls/{{sid}}.json", self._answering(self._update_call))
+        app.router.add_post(f"{root}/Messages.json", self._answering(self._create_message))
+        app.router.add_get(f"{root}/Recordings/{{sid}}.mp3", self._sound)
         app.router.add_get(f"{root}/IncomingPhoneNumbers.json", self._answering(self._list_numbers))
         app.router.add_post(f"{root}/IncomingPhoneNumbers/{{sid}}.json", self._answering(self._update_number))
         app.router.add_get(f"{root}.json", self._answering(self._fetch_account))
@@ -118,7 +131,7 @@ class RestServer:
     ) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def answer(request: web.Request) -> web.Response:
             at, form = time.monotonic(), await _form(request)
-            status, body = 201 if request.path.endswith("/Calls.json") else 200, dict[str, object]()
+            status, body = 201 if request.path.endswith(("/Calls.json", "/Messages.json")) else 200, dict[str, object]()
             try:
                 self._check_credentials(request)
                 await self._suffer(request.path)
@@ -180,6 +193,30 @@ class RestServer:
         else:
             raise RestError(400, 20001, "Neither Status nor Twiml nor Url is given")
         return self._call_body(call)
+
+    async def _create_message(self, _request: web.Request, form: dict[str, list[str]]) -> dict[str, object]:
+        fields = {name: values[0] for name, values in form.items()}
+        if not fields.get("Body"):
+            raise RestError(400, 21602, "Message body is required.")
+        if len(fields["Body"]) > _MAX_MESSAGE_CHARS:
+            raise RestError(400, 21617, "The concatenated message body exceeds the 1600 character limit.")
+        if not fields.get("To") or not fields.get("From"):
+            raise RestError(400, 21604 if not fields.get("To") else 21603, "No 'To' or no 'From' number is specified")
+        self.messages.append(Message(fields["From"], fields["To"], fields["Body"]))
+        return {"sid": "SM" + uuid.uuid4().hex, "status": "queued", "to": fields["To"], "from": fields["From"]}
+
+    async def _sound(self, request: web.Request) -> web.StreamResponse:
+        """A recording's sound, or the part that is asked for: silence, a second long."""
+        try:
+            self._check_credentials(request)
+        except RestError as refusal:
+            return web.json_response(refusal.body, status=refusal.status)
+        sid = request.match_info["sid"]
+        if not any(sid in call.recordings for call in self._calls.values()):
+            return web.json_response(RestError(404, 20404, "The requested resource was not found").body, status=404)
+        part, sound = request.http_range, bytes(8000)
+        asked = part.start is not None or part.stop is not None
+        return web.Response(body=sound[part], status=206 if asked else 200, content_type="audio/mpeg")
 
     async def _list_numbers(self, request: web.Request, _form: dict[str, list[str]]) -> dict[str, object]:
         wanted = request.query.get("PhoneNumber")

@@ -83,6 +83,8 @@ def _warnings_of(verb: Verb) -> list[TwimlError]:
     ]
     if verb.name == "Parameter" and sum(map(len, verb.attributes.values())) >= _MAX_PARAMETER_CHARS:
         found.append(TwimlError(12200, f"<Parameter> {verb.attributes.get('name')!r} is longer than 500 characters"))
+    if verb.name == "Recording" and verb.attributes.get("channels", "mono") not in ("mono", "dual"):
+        found.append(TwimlError(12200, f"<Recording> has no channels {verb.attributes['channels']!r}"))
     if verb.name == "Connect" and verb.noun("Stream") is None:
         found.append(TwimlError(12200, "<Connect> without a <Stream>"))
     return found + warnings(list(verb.nouns)) + (_stream_warnings(verb) if verb.name == "Stream" else [])

@@ -10,7 +10,15 @@ ROOT = Path(__file__).parents[2]
 
 FLOORS = [
     ("app",),
-    ("routes_twilio", "routes_calls", "routes_metrics", "call_aftermath", "kav.commands", "kav.console"),
+    (
+        "routes_twilio",
+        "routes_calls",
+        "routes_metrics",
+        "routes_recordings",
+        "call_aftermath",
+        "kav.commands",
+        "kav.console",
+    ),
     ("media_desk",),
     ("media_ws_ai", "kav.after_call"),
     (

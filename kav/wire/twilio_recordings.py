@@ -1,0 +1,96 @@
+"""Recordings that Twilio keeps: how one is started in TwiML, and how its sound is read over REST.
+
+Source: Twilio's TwiML `<Start><Recording>` and its Recordings API. A recording asked for in `<Start>` runs beside the
+verbs, both sides apart; `record` of a call's creation is ignored with some nouns of `<Connect>`.
+"""
+
+import base64
+import re
+import ssl
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from http.client import HTTPException, HTTPResponse
+from typing import Final
+from urllib.error import HTTPError
+
+from twilio.twiml.voice_response import Start, VoiceResponse  # type: ignore[import-untyped]  # ships no types
+
+from kav.settings import Settings
+
+RECORDING_SID: Final = re.compile(r"RE[0-9a-f]{32}")
+TIMEOUT_S: Final = 15.0
+"""Of one read from Twilio."""
+
+PIECE_BYTES: Final = 64 * 1024
+PASSED_ON: Final = ("Content-Type", "Content-Length", "Content-Range", "Accept-Ranges")
+
+
+class NoSound(Exception):
+    """Twilio does not give the recording; `status` is what to answer with."""
+
+    def __init__(self, status: int, why: str) -> None:
+        super().__init__(why)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """A recording's sound on its way: an HTTP status (200, or 206 of a part), headers, and the bytes in pieces."""
+
+    status: int
+    headers: dict[str, str]
+    pieces: Iterator[bytes]
+
+
+def start_recording(response: VoiceResponse, status_url: str) -> None:
+    """Append the verb that records the call from here on, on two channels; `status_url` is told when it is over."""
+    start = Start()
+    start.recording(
+        channels="dual",
+        recording_status_callback=status_url,
+        recording_status_callback_method="POST",
+        recording_status_callback_event="completed absent",
+    )
+    response.append(start)
+
+
+def read_sound(settings: Settings, recording_sid: str, part: str = "") -> Sound:
+    """Open a recording, as MP3 with both channels; `part` is a Range header. Waits, cooperatively.
+
+    Raises NoSound: there are no credentials, it is not there any more, or Twilio does not answer.
+    """
+    account, token = settings.TWILIO_ACCOUNT_SID, settings.TWILIO_AUTH_TOKEN.get_secret_value()
+    if not (account and token):
+        raise NoSound(503, "set TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN to hear recordings")
+    if not RECORDING_SID.fullmatch(recording_sid):
+        raise NoSound(404, "there is no such recording")
+    base = f"{settings.TWILIO_API_BASE_URL}/2010-04-01/Accounts/{account}"
+    asked = urllib.request.Request(f"{base}/Recordings/{recording_sid}.mp3?RequestedChannels=2")  # noqa: S310 - a setting
+    credentials = base64.b64encode(f"{account}:{token}".encode()).decode()
+    asked.add_unredirected_header("Authorization", f"Basic {credentials}")  # the sound's store is not Twilio's API
+    if part:
+        asked.add_header("Range", part)
+    try:
+        answer: HTTPResponse = _opener().open(asked, timeout=TIMEOUT_S)
+    except HTTPError as error:
+        error.close()
+        raise NoSound(404 if error.code == 404 else 502, f"Twilio answered {error.code}") from error
+    except (OSError, HTTPException) as error:
+        raise NoSound(502, f"Twilio did not answer ({type(error).__name__})") from error
+    headers = {name: value for name in PASSED_ON if (value := answer.headers.get(name))}
+    return Sound(answer.status, headers, _pieces(answer))
+
+
+def _pieces(answer: HTTPResponse) -> Iterator[bytes]:
+    with answer:
+        while piece := answer.read(PIECE_BYTES):
+            yield piece
+
+
+@cache
+def _opener() -> urllib.request.OpenerDirector:
+    """One set of certificates for the process, and no proxy."""
+    https = urllib.request.HTTPSHandler(context=ssl.create_default_context())
+    return urllib.request.build_opener(urllib.request.ProxyHandler({}), https)

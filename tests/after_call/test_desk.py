@@ -1,0 +1,200 @@
+"""Guards the work after a call: each thing once, what fails fails alone, nothing waits, what is undone is said."""
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import gevent
+import pytest
+
+from kav import metrics
+from kav.after_call import AfterCall, CallReport, desk, webhook
+from kav.after_call.summary import Summarizer
+from kav.records import Records
+from kav.settings import Settings
+from kav.wire.twilio_rest import TwilioRest
+from tests.after_call.receivers import Mailbox, Received, http_receiver, mail_receiver, summing_up
+from tests.after_call.reports import REPORT, report
+from tests.local_servers import ACCOUNT, TOKEN, TwilioApi, twilio_api
+
+SUMMARY = {"summary": "דנה לוי ביקשה תור.", "name": "דנה לוי", "phone": None, "reason": "תור", "urgency": "normal"}
+SOON_S = 10
+
+
+class Office:
+    """An AfterCall among real receivers."""
+
+    def __init__(self, records: Records, api: TwilioApi, model: Received, mailbox: Mailbox, hook: Received) -> None:
+        self.records, self.api, self.model, self.mailbox, self.hook = records, api, model, mailbox, hook
+        self.pauses: list[float] = []
+        self.settings: dict[str, str] = {
+            "TWILIO_ACCOUNT_SID": ACCOUNT,
+            "TWILIO_AUTH_TOKEN": TOKEN,
+            "TWILIO_API_BASE_URL": api.url,
+            "OPENAI_API_KEY": "sk-key",
+            "OPENAI_BASE_URL": f"{model.url}/v1",
+            "SMTP_URL": mailbox.url,
+            "KAV_WEBHOOK_URL": hook.url,
+            "KAV_WEBHOOK_SECRET": "a-secret-of-the-webhook",
+        }
+
+    def open(self, **settings: str) -> AfterCall:
+        made = Settings(_env_file=None, **{**self.settings, **settings})  # type: ignore[call-arg, arg-type]  # pydantic-settings' own argument, and a str for a secret
+        return AfterCall(made, self.records, TwilioRest(made, sleep=self.pauses.append), sleep=self.pauses.append)
+
+    def work_on(self, call: CallReport, **settings: str) -> None:
+        """Take a call and wait until all is done."""
+        after_call = self.open(**settings)
+        after_call.take(call)
+        with gevent.Timeout(SOON_S):
+            while after_call.waiting:
+                gevent.sleep(0.01)
+
+    @property
+    def texts(self) -> list[str]:
+        return [form["Body"] for _, path, form, _ in self.api.seen if path.endswith("/Messages.json")]
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Iterator[Office]:
+    records = Records(f"sqlite:///{tmp_path / 'kav.db'}")
+    records.start()
+    with (
+        twilio_api() as api,
+        http_receiver(summing_up(SUMMARY)) as model,
+        mail_receiver() as mail,
+        http_receiver() as hook,
+    ):
+        yield Office(records, api, model, mail, hook)
+    records.stop(SOON_S)
+
+
+def done(task: str, outcome: str) -> float:
+    return metrics.REGISTRY.get_sample_value("kav_after_call_total", {"task": task, "outcome": outcome}) or 0.0
+
+
+def test_a_call_is_summed_up_and_everybody_is_told_once(office: Office) -> None:
+    office.work_on(REPORT)
+    (sms,), ((recipient, mail),), (hook,) = office.texts, office.mailbox.mails, office.hook.bodies
+    assert "דנה לוי ביקשה תור." in sms
+    assert recipient == "owner@example.com"
+    assert "דנה לוי ביקשה תור." in mail.get_content()
+    assert (hook["summary"], hook["extracted"]["name"]) == ("דנה לוי ביקשה תור.", "דנה לוי")
+    assert (hook["event"], hook["call_sid"], hook["duration_s"]) == ("call.ended", "CA1", 124)
+    assert hook["answers"][2] == {"step": "day", "value": None, "unanswered": "dont_know"}
+    method, _, form, _ = office.api.seen[0]
+    assert (method, form["To"], form["From"]) == ("POST", "+972509876543", "+97231110002")
+
+
+def test_the_summary_stands_on_the_call_s_record(office: Office) -> None:
+    office.work_on(REPORT)
+    office.records.save_call("CA1").wait(SOON_S)  # after what was queued before it
+    call = office.records.get_call("CA1")
+    assert call is not None
+    assert call["summary"] == "דנה לוי ביקשה תור."
+    assert json.loads(call["extracted"])["reason"] == "תור"
+
+
+def test_a_flow_without_an_owner_tells_nobody_but_the_webhook(office: Office) -> None:
+    office.work_on(report(owner=None, wants_summary=False))
+    assert (office.texts, office.mailbox.mails, office.model.requests) == ([], [], [])
+    assert len(office.hook.requests) == 1
+
+
+def test_a_call_in_which_nobody_said_anything_costs_no_sms_and_no_summary(office: Office) -> None:
+    office.work_on(report(answers=(), talk=REPORT.talk[:1]))
+    assert (office.texts, office.mailbox.mails, office.model.requests) == ([], [], [])
+    assert office.hook.bodies[0]["summary"] is None
+
+
+@pytest.mark.parametrize("status", [400, 500])
+def test_without_a_summary_the_owner_is_told_all_the_same(office: Office, status: int) -> None:
+    office.model.statuses = [status] * 9
+    failed = done("summary", "failed")
+    office.work_on(REPORT)
+    assert done("summary", "failed") == failed + 1
+    assert "מה השם המלא? דנה לוי" in office.texts[0]
+
+
+def test_what_fails_fails_alone_and_the_log_names_the_call_and_no_number(
+    office: Office, caplog: pytest.LogCaptureFixture
+) -> None:
+    office.api.faults, office.hook.statuses = [400], [500] * 9
+    office.work_on(REPORT)
+    assert len(office.mailbox.mails) == 1
+    errors = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert sorted(record.getMessage().split(":")[1].strip() for record in errors) == ["no sms", "no webhook"]
+    assert {record.__dict__["call_sid"] for record in errors} == {"CA1"}
+    assert "2509876543" not in caplog.text
+
+
+def test_an_sms_of_which_nobody_knows_whether_it_was_sent_is_not_sent_twice(office: Office) -> None:
+    office.api.faults = [503, 503]
+    office.work_on(REPORT)
+    assert len(office.texts) == 1
+
+
+def test_mail_without_a_server_says_which_setting_is_missing(office: Office, caplog: pytest.LogCaptureFixture) -> None:
+    office.work_on(REPORT, SMTP_URL="")
+    assert "no email: SMTP_URL is not set" in caplog.text
+    assert len(office.texts) == 1
+
+
+def test_stopping_waits_no_longer_than_it_is_told_and_says_what_is_undone(
+    office: Office, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhook, "deliver", lambda *_, **__: gevent.sleep(60))
+    after_call = office.open()
+    after_call.take(report(owner=None, wants_summary=False))
+    gevent.sleep(0.1)
+    with gevent.Timeout(5):
+        assert after_call.stop(0.2) == 1
+    assert "no webhook: Kav has stopped" in caplog.text
+
+
+def test_stopping_sends_what_there_is_without_waiting_for_a_summary(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Summarizer, "sum_up", lambda *_: gevent.sleep(60))
+    after_call = office.open()
+    after_call.take(REPORT)
+    gevent.sleep(0.1)
+    with gevent.Timeout(SOON_S):
+        assert after_call.stop(5) == 0
+    assert (len(office.texts), len(office.mailbox.mails), len(office.hook.requests)) == (1, 1, 1)
+
+
+def test_no_more_than_a_few_calls_are_worked_on_at_once_and_taking_one_never_waits(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_work, most, let_go = [0], [0], gevent.event.Event()
+    monkeypatch.setattr(webhook, "deliver", _counting(at_work, most, let_go.wait))
+    after_call = office.open()
+    for number in range(50):
+        after_call.take(report(call_sid=f"CA{number}", owner=None, wants_summary=False))
+    gevent.sleep(0.05)
+    assert (after_call.waiting, most[0]) == (50, desk.AT_ONCE)
+    let_go.set()
+    assert after_call.stop(SOON_S) == 0
+
+
+def _counting(at_work: list[int], most: list[int], wait: Callable[[], object]) -> Callable[..., None]:
+    def deliver(*_: object, **__: object) -> None:
+        at_work[0] += 1
+        most[0] = max(most[0], at_work[0])
+        wait()
+        at_work[0] -= 1
+
+    return deliver
+
+
+def test_more_calls_than_memory_should_hold_are_left_undone_and_said(
+    office: Office, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desk, "MAX_WAITING", 1)
+    after_call = office.open()
+    for number in range(2):
+        after_call.take(report(call_sid=f"CA{number}"))
+    assert "too many calls wait" in caplog.text
+    assert after_call.stop(SOON_S) == 0

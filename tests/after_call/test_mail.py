@@ -1,0 +1,62 @@
+"""Guards the e-mail to the owner: Hebrew arrives whole, nobody adds a header, nothing goes out in the clear."""
+
+import smtplib
+from base64 import b64decode
+from collections.abc import Iterator
+
+import pytest
+
+from kav.after_call import mail
+from tests.after_call.receivers import Mailbox, mail_receiver
+
+A_LOGIN = ("a@b.example", "p")
+
+
+@pytest.fixture
+def mailbox() -> Iterator[Mailbox]:
+    with mail_receiver() as mailbox:
+        yield mailbox
+
+
+def server_of(url: str, sender: str = "") -> mail.MailServer:
+    server = mail.mail_server(url, sender)
+    assert server is not None
+    return server
+
+
+def test_the_mail_arrives_as_it_was_written(mailbox: Mailbox) -> None:
+    mail.send(server_of(mailbox.url), "owner@example.com", "מרפאה: שיחה", "דנה לוי ביקשה תור.\n")
+    ((recipient, got),) = mailbox.mails
+    assert (recipient, got["To"], got["From"]) == ("owner@example.com", "owner@example.com", "bot@kav.example")
+    assert (got["Subject"], got.get_content().splitlines()) == ("מרפאה: שיחה", ["דנה לוי ביקשה תור."])
+    assert got["Auto-Submitted"] == "auto-generated"
+    assert b64decode(mailbox.logins[0]) == b"\0bot@kav.example\0secret-word"
+
+
+def test_nobody_adds_a_header_through_the_subject(mailbox: Mailbox) -> None:
+    with pytest.raises(ValueError, match="linefeed or carriage return"):
+        mail.send(server_of(mailbox.url), "owner@example.com", "x\nBcc: thief@example.com", "x")
+    assert mailbox.mails == []
+
+
+def test_off_this_machine_nothing_is_sent_before_tls(mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mail, "LOOPBACK", ())  # as if the server stood elsewhere: it offers no STARTTLS
+    with pytest.raises(smtplib.SMTPNotSupportedError, match="STARTTLS"):
+        mail.send(server_of(mailbox.url), "owner@example.com", "x", "x")
+    assert (mailbox.mails, mailbox.logins) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("url", "sender", "expected"),
+    [
+        ("smtps://u:p%40ss@m.example", "", mail.MailServer("m.example", 465, True, "u", "p@ss", "kav@m.example")),
+        ("smtp://a%40b.example:p@m.example", "", mail.MailServer("m.example", 587, False, *A_LOGIN, "a@b.example")),
+        ("smtps://m.example:2465", "x@y.example", mail.MailServer("m.example", 2465, True, "", "", "x@y.example")),
+    ],
+)
+def test_the_url_says_where_and_who(url: str, sender: str, expected: mail.MailServer) -> None:
+    assert mail.mail_server(url, sender) == expected
+
+
+def test_without_a_url_there_is_no_mail_server() -> None:
+    assert mail.mail_server("", "x@y.example") is None
