@@ -40,7 +40,7 @@ export class Call {
       cleared: (cut) => this.figures.cleared.push(cut),
       level: (level) => this.#level(level),
     });
-    if (stream === null) this.#show.silent();
+    if (stream === null) this.#show.silent(withMicrophone);
     try {
       this.#ticket = await ticketFor(form);
     } catch (error) {

@@ -15,8 +15,8 @@ let ticking = 0;
 export let call = null;
 
 const show = {
-  silent() {
-    find("no-microphone").hidden = false;
+  silent(unwillingly) {
+    find("no-microphone").hidden = !unwillingly;
     find("mute").hidden = true;
     find("line").focus();
   },
@@ -154,7 +154,5 @@ for (const key of document.querySelectorAll("[data-key]")) {
 document.addEventListener("keydown", press);
 addEventListener("pagehide", () => call?.hangUp());
 chooseFlow();
-if (!window.isSecureContext) {
-  find("insecure").hidden = false;
-  find("place").querySelector("button").disabled = true;
-}
+find("insecure").hidden = window.isSecureContext;
+find("place").querySelector("button").disabled = !window.isSecureContext;

@@ -1,0 +1,64 @@
+"""A real browser without a screen: Debian's Chromium, with a microphone that plays a file."""
+
+import os
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright
+
+from rehearsal.world import World
+from tests.console.browser import PASSWORD
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or ""
+WAIT_MS = 15_000
+
+
+def require_chromium() -> None:
+    """Skip where there is no browser; where everything is required, go on and fail."""
+    if not CHROMIUM and os.environ.get("KAV_REQUIRE_ALL") != "1":
+        pytest.skip("needs Chromium (Debian: apt-get install chromium)")
+
+
+@asynccontextmanager
+async def chromium(microphone: Path | None = None) -> AsyncIterator[Browser]:
+    """A browser whose microphone plays a WAV file once; without one, pages may not use any."""
+    require_chromium()
+    arguments = ["--autoplay-policy=user-gesture-required"]
+    if microphone is not None:
+        arguments += [
+            "--use-fake-ui-for-media-stream",
+            "--use-fake-device-for-media-stream",
+            f"--use-file-for-fake-audio-capture={microphone}%noloop",
+        ]
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=CHROMIUM, args=arguments, chromium_sandbox=os.geteuid() != 0
+        )
+        yield browser
+        await browser.close()
+
+
+def _is_complaint(said: ConsoleMessage) -> bool:
+    """An error that is not a refusal that the page itself asked for, and shows."""
+    return said.type == "error" and "status of 4" not in said.text
+
+
+@asynccontextmanager
+async def logged_in(browser: Browser, world: World, path: str, language: str = "en") -> AsyncIterator[Page]:
+    """A page of the console's, as an operator sees it; it may not complain of anything."""
+    context = await browser.new_context(locale=language)
+    page = await context.new_page()
+    page.set_default_timeout(WAIT_MS)
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda said: complaints.append(said.text) if _is_complaint(said) else None)
+    await page.goto(f"{world.kav.url}/console/login?next={path}")
+    await page.fill("input[name=password]", PASSWORD)
+    await page.keyboard.press("Enter")
+    await page.wait_for_url(world.kav.url + path)
+    yield page
+    await context.close()
+    assert complaints == []
