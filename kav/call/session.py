@@ -24,6 +24,7 @@ from kav.call.actions import (
     TruncateItem,
 )
 from kav.call.audit import Breach
+from kav.call.audit import Breach
 from kav.call.conversation import Conversation
 from kav.call.deadlines import CallRules, Deadlines
 from kav.call.keypad import Keypad
@@ -312,8 +313,10 @@ class CallSession:
         if response is None or response.reply.kind != "judge":
             return self._own_tool_called(event)
         if not self._replies.is_new(event.call_id):
+            self._talk.note(Breach("call id used twice", event.name))
             return []
         if response.called_tools:
+            self._talk.note(Breach("judged twice", event.name))
             return [SendToolOutput(event.call_id, "ignored: one call for each turn")]
         response.called_tools = True
         reply = self._talk.judged(event.name, event.arguments, response.asked_at, event.call_id)

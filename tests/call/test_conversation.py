@@ -138,6 +138,7 @@ def test_only_the_first_of_two_judgements_counts(talk: Talk) -> None:
     assert talk.do(late) == [act.SendToolOutput("c2", "ignored: one call for each turn")]
     assert talk.do(late) == [], "an output once for each call"
     assert list(talk.talk.lock.answers) == ["city"]
+    assert [breach.what for breach in talk.talk.breaches] == ["judged twice", "call id used twice"]
 
 
 def test_two_answers_in_one_breath_are_judged_once_more(talk: Talk) -> None:
