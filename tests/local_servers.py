@@ -27,6 +27,7 @@ class TwilioApi:
     calls: dict[str, dict[str, Any]] = field(default_factory=dict)
     number: dict[str, Any] = field(default_factory=lambda: {"sid": NUMBER_SID, "phone_number": NUMBER})
     faults: list[int] = field(default_factory=list)
+    fault_code: int = 0
     date: str = ""
     over: Event = field(default_factory=Event)
     seen: list[tuple[str, str, dict[str, str], str]] = field(default_factory=list)
@@ -50,7 +51,7 @@ class TwilioApi:
     def _fault(self, status: int) -> Answer:
         if status == 0:
             self.over.wait(timeout=5)
-        return error(status or 500, 20000 + status, "on purpose")
+        return error(status or 500, self.fault_code or 20000 + status, "on purpose")
 
     def _call(self, sid: str, form: dict[str, str]) -> Answer:
         call = self.calls.get(sid)

@@ -137,6 +137,7 @@ class AfterCall:
         return findings
 
     def _ask_summary(self, report: CallReport) -> Findings:
+        calls_log.about(report.call_sid)
         try:
             findings = self._summarizer.sum_up(report)
         except Exception as error:  # noqa: BLE001 - this greenlet's root; a package's errors, whichever they are
@@ -149,6 +150,7 @@ class AfterCall:
         self, task: str, send: Callable[[CallReport, Findings], None], report: CallReport, findings: Findings
     ) -> None:
         """Send one thing; this greenlet's root."""
+        calls_log.about(report.call_sid)
         try:
             with gevent.Timeout(SEND_S, TimeoutError(f"not done within {SEND_S:g} s")):
                 send(report, findings)

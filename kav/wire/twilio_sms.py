@@ -5,7 +5,7 @@ Source of the limit and the codes: Twilio's Messages API; 21606: the number cann
 
 from typing import Final
 
-from kav.wire.twilio_rest import RefusedRequestError, TwilioRest, masked
+from kav.wire.twilio_rest import RefusedRequestError, TwilioRest, UnknownOutcomeError, masked
 
 MAX_CHARS: Final = 1600
 CANNOT_SEND: Final = (21606, 21660, 21659)
@@ -23,6 +23,8 @@ def send_sms(rest: TwilioRest, to: str, from_: str, text: str) -> str:
             lambda client: client.messages.create(to=to, from_=from_, body=text[:MAX_CHARS]),
             once=True,
         )
+    except UnknownOutcomeError as error:
+        raise UnknownOutcomeError(f"the SMS to {masked(to)} may have been sent or not: Twilio did not say") from error
     except RefusedRequestError as error:
         if error.refusal is not None and error.refusal.code in CANNOT_SEND:
             raise RefusedRequestError(

@@ -129,10 +129,24 @@ def test_what_fails_fails_alone_and_the_log_names_the_call_and_no_number(
     assert "2509876543" not in caplog.text
 
 
-def test_an_sms_of_which_nobody_knows_whether_it_was_sent_is_not_sent_twice(office: Office) -> None:
+def test_an_sms_of_which_nobody_knows_whether_it_was_sent_is_not_sent_twice(
+    office: Office, caplog: pytest.LogCaptureFixture
+) -> None:
     office.api.faults = [503, 503]
     office.work_on(REPORT)
     assert len(office.texts) == 1
+    assert "may have been sent or not" in caplog.text
+
+
+def test_an_sms_that_has_surely_not_left_is_tried_again(office: Office) -> None:
+    office.work_on(REPORT, TWILIO_API_BASE_URL="http://127.0.0.1:1")
+    assert office.pauses == list(desk.RETRY_AFTER_S)
+
+
+def test_a_number_that_cannot_send_is_named_as_the_reason(office: Office, caplog: pytest.LogCaptureFixture) -> None:
+    office.api.faults, office.api.fault_code = [400], 21606
+    office.work_on(REPORT)
+    assert "cannot send SMS; let the owner have e-mail instead" in caplog.text
 
 
 def test_mail_without_a_server_says_which_setting_is_missing(office: Office, caplog: pytest.LogCaptureFixture) -> None:
