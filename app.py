@@ -36,6 +36,7 @@ import realtime_prompt_builder as prompt
 import routes_calls
 import routes_metrics
 import routes_recordings
+import routes_records
 import routes_twilio
 import stream_registry
 import twilio_gate
@@ -48,7 +49,7 @@ from kav.settings import Settings, read_secrets
 from kav.tickets import Tickets
 from kav.wire.http_tools import HttpTools
 from kav.wire.model_leg import ModelLeg
-from kav.wire.realtime import Connector
+from kav.wire.realtime import Connector, Endpoint
 from kav.wire.twilio_rest import TwilioRest
 from kav.wire.websocket_server import AdmittingSock, WebSocketHandler
 
@@ -96,7 +97,9 @@ def create_app(settings: Settings | None = None) -> Flask:
     gate, tickets = twilio_gate.Gate(settings), Tickets()
     routes_twilio.init_app(app, routes_twilio.Desk(settings, media, records, phrases, flows, tickets), gate)
     parts = routes_calls.Parts(settings, flows, media, records, rest, tickets)
-    routes_calls.init_app(app, routes_calls.CallDesk(parts))
+    call_desk = routes_calls.CallDesk(parts)
+    routes_calls.init_app(app, call_desk)
+    routes_records.init_app(app, routes_records.RecordDesk(parts), call_desk)
     routes_recordings.init_app(app, routes_recordings.RecordingDesk(settings, records), gate)
 
     app.before_request(gate.stranger)
@@ -138,12 +141,12 @@ def _with_tools(flows: Flows, settings: Settings) -> tuple[Flows, HttpTools]:
 
 
 def _connector(settings: Settings) -> Connector:
-    return Connector(
-        settings.OPENAI_REALTIME_URL,
-        settings.OPENAI_REALTIME_MODEL,
-        settings.OPENAI_API_KEY.get_secret_value() or "rehearsal",
-        settings.MODEL_CONNECT_TIMEOUT_S,
-    )
+    key, url = settings.OPENAI_API_KEY.get_secret_value() or "rehearsal", settings.OPENAI_REALTIME_URL
+    endpoints = [Endpoint(url, settings.OPENAI_REALTIME_MODEL, key)]
+    if settings.OPENAI_FALLBACK_MODEL or settings.OPENAI_FALLBACK_URL:
+        model = settings.OPENAI_FALLBACK_MODEL or settings.OPENAI_REALTIME_MODEL
+        endpoints.append(Endpoint(settings.OPENAI_FALLBACK_URL or url, model, key))
+    return Connector(endpoints, settings.MODEL_CONNECT_TIMEOUT_S)
 
 
 def _health(kav: Kav) -> Response:

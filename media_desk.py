@@ -4,6 +4,7 @@ import hmac
 import logging
 import time
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final, cast
 
 import gevent
@@ -79,6 +80,7 @@ class MediaDesk:
             opening=entry["opening"],
             silence_ask_s=self._settings.SILENCE_ASK_S,
             silence_close_s=self._settings.SILENCE_CLOSE_S,
+            reconnects=self._settings.MODEL_RECONNECTS,
         )
 
     def prewarm(self, entry: Entry) -> None:
@@ -105,8 +107,8 @@ class MediaDesk:
                 entry["streamed_at"] = time.monotonic()
                 self._records.save_call(entry["call_sid"], started_at=datetime.now(UTC))
             rules = self._rules(entry)
-            leg = self._claim_leg(entry)
-            stream = Stream(ws, start.stream_sid, entry, leg, rules, flow, self._phrases, self._tools)
+            leg, connect = self._claim_leg(entry), partial(self._leg, entry, attempts=2)
+            stream = Stream(ws, start.stream_sid, entry, leg, connect, rules, flow, self._phrases, self._tools)
             entry["stream"], entry["wake"] = stream, stream.stop
             self.live.add(stream)
             try:

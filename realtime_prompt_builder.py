@@ -8,13 +8,15 @@ for each language, and a business's own in its flow file.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import yaml
 
 from kav.call.actions import RequestResponse
+from kav.call.conversation import Conversation
 from kav.call.flow import AnswerKind, Flow
 from kav.call.flow_lock import Directive, Say
+from kav.call.variables import quotable
 from kav.settings import Settings
 
 DEFAULT_LANGUAGE: Final = "he"
@@ -138,6 +140,19 @@ LANGUAGE_ARGUMENT: Final = {
     "type": "string",
     "description": "ISO 639-1 code of the language the caller speaks, e.g. he",
 }
+
+
+MAX_RETOLD_TURNS: Final = 40
+MAX_RETOLD_CHARS: Final = 400
+"""What a connection that takes another's place is told of the conversation: enough to go on from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retold:
+    """One message of a conversation that was had on another connection."""
+
+    role: Literal["system", "user", "assistant"]
+    text: str
 
 
 class PromptTooLong(ValueError):
@@ -275,8 +290,8 @@ def speak(flow: Flow, directive: Directive, language: str, resume: str, now: str
     if step is not None:
         own = step.ask.get(language)
         question = f"“{own}”" if own else f"this, in {language_name(language)}: “{step.ask[flow.language]}”"
-    words = SPEAK_WORDS[directive.say].format(question=question, value=directive.value, resume=resume)
-    why = f" ({directive.why})" if directive.why else ""
+    words = SPEAK_WORDS[directive.say].format(question=question, value=quotable(directive.value), resume=resume)
+    why = f" ({quotable(directive.why)})" if directive.why else ""
     return f"Speak {language_name(language)} only. {words}{why} It is now {now} at the business."
 
 
@@ -301,6 +316,18 @@ def own_text(flow: Flow, phrases: Phrases, phrase: str) -> str:
     announcement = flow.transfer.announcement if flow.transfer is not None else {}
     own = {"greeting": flow.greeting, "closing": flow.closing, "transfer": announcement}.get(phrase, {})
     return own.get(flow.language) or phrases.text(phrase, flow.language)
+
+
+def retold(talk: Conversation) -> list[Retold]:
+    """Return what a new connection is told of the call so far: what was heard of it, and what was answered."""
+    said = [
+        Retold("assistant" if turn.who == "bot" else "user", turn.heard[:MAX_RETOLD_CHARS])
+        for turn in talk.chronicle.turns[-MAX_RETOLD_TURNS:]
+        if turn.heard
+    ]
+    answers = [f"{answer.step}: {answer.value or 'none'}" for answer in talk.lock.answers.values()]
+    noted = [Retold("system", f"Answered so far: {'; '.join(answers)}.")] if answers else []
+    return [*said, *noted]
 
 
 def build_session(settings: Settings, flow: Flow) -> dict[str, Any]:
@@ -336,9 +363,8 @@ def build_session(settings: Settings, flow: Flow) -> dict[str, Any]:
         "max_output_tokens": 1024,
         "truncation": {"type": "retention_ratio", "retention_ratio": 0.8},
         "tracing": None,
+        "reasoning": {"effort": "low"},  # left out where the model does not reason
     }
-    if settings.OPENAI_REALTIME_MODEL.startswith("gpt-realtime-2"):
-        session["reasoning"] = {"effort": "low"}  # other models refuse the whole update for it
     _check_length(flow, session["instructions"], [*session["tools"], *own_tools(flow)])
     return session
 

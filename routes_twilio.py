@@ -220,6 +220,9 @@ class Desk:
         if _direction(form) == "outbound":
             log.warning("a call that Kav did not place is not answered", extra={"call_sid": call_sid})
             return None
+        if stream_registry.is_forgotten(call_sid):
+            log.warning("this call is long over: its webhook is a replay", extra={"call_sid": call_sid})
+            return None
         flow = self._flows.inbound(to_number)
         if not call_sid or flow is None:
             log.warning(

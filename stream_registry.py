@@ -78,6 +78,10 @@ class Entry(TypedDict):
 
 registry: dict[str, Entry] = {}
 
+MAX_FORGOTTEN: Final = 10_000
+_forgotten: dict[str, None] = {}
+"""Calls that had an entry, oldest first: no call comes back, but a webhook that somebody has kept may."""
+
 
 def get(call_sid: str) -> Entry | None:
     """Return the call's entry, the very dict, or None."""
@@ -182,3 +186,11 @@ def remove(entry: Entry) -> None:
     """Forget an entry, if it is still the one in the dict."""
     if registry.get(entry["call_sid"]) is entry:
         del registry[entry["call_sid"]]
+        _forgotten[entry["call_sid"]] = None
+        while len(_forgotten) > MAX_FORGOTTEN:
+            del _forgotten[next(iter(_forgotten))]
+
+
+def is_forgotten(call_sid: str) -> bool:
+    """Whether this call was here before, and is over for good."""
+    return call_sid in _forgotten

@@ -31,7 +31,7 @@ MAX_CALL_SID: Final = 64
 SHORTEST_SECRET: Final = 8
 """Characters: shorter ones would blot out words."""
 
-_NO_CONTROL: Final = dict.fromkeys(range(32), " ")
+_NO_CONTROL: Final = dict.fromkeys((*range(32), *range(0x7F, 0xA0), 0x2028, 0x2029), " ")
 """What strangers send may stand in a line, and may not begin one of its own."""
 
 _NUMBER: Final = re.compile(

@@ -52,6 +52,12 @@ class Settings(BaseSettings):
         default="wss://api.openai.com/v1/realtime", description="Realtime endpoint, without the model."
     )
     OPENAI_REALTIME_MODEL: str = Field(default="gpt-realtime-2.1", description="Speech-to-speech model.")
+    OPENAI_FALLBACK_MODEL: str = Field(
+        default="", description="Model to speak with while the other cannot be reached; none: an apology, or a human."
+    )
+    OPENAI_FALLBACK_URL: str = Field(
+        default="", description="Its Realtime endpoint. Default: OPENAI_REALTIME_URL. Takes the same key."
+    )
     OPENAI_VOICE: str = Field(default="marin", description="The bot's voice; fixed for a whole call.")
     OPENAI_TRANSCRIBE_MODEL: str = Field(default="gpt-transcribe", description="Transcribes the caller; language open.")
     OPENAI_BASE_URL: str = Field(default="https://api.openai.com/v1", description="Where summaries are asked for.")
@@ -117,6 +123,9 @@ class Settings(BaseSettings):
     MODEL_CONNECT_TIMEOUT_S: float = Field(default=5, gt=0, description="Seconds to connect and configure the model.")
     MODEL_REPLY_TIMEOUT_S: float = Field(
         default=8, gt=0, description="Seconds without progress on a reply before the caller hears an apology."
+    )
+    MODEL_RECONNECTS: int = Field(
+        default=2, ge=0, le=5, description="How often a stream whose model is lost gets another connection to it."
     )
     PREWARM_UNCLAIMED_S: float = Field(default=30, gt=0, description="Seconds a prewarmed model waits for its stream.")
     ENTRY_TTL_S: float = Field(default=120, gt=0, description="Seconds an ended or unclaimed entry stays known.")
@@ -223,6 +232,12 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _shared_key_is_whole(self) -> Self:
+        if bool(self.TWILIO_SHARED_KEY_ID) != bool(self.TWILIO_SHARED_KEY.get_secret_value()):
+            raise ValueError("TWILIO_SHARED_KEY_ID and TWILIO_SHARED_KEY go together: set both, or neither")
+        return self
+
+    @model_validator(mode="after")
     def _rehearsal_stays_home(self) -> Self:
         """Rehearsal checks no signatures, so it may be reached by nobody but this machine."""
         if not self.KAV_REHEARSAL:
@@ -232,12 +247,6 @@ class Settings(BaseSettings):
             "DYNO is set": bool(self.DYNO),
             f"HOST is {self.HOST}": self.HOST not in ("", *LOOPBACK),
             f"PUBLIC_BASE_URL is {self.PUBLIC_BASE_URL}": not self.public_is_loopback,
-    @model_validator(mode="after")
-    def _shared_key_is_whole(self) -> Self:
-        if bool(self.TWILIO_SHARED_KEY_ID) != bool(self.TWILIO_SHARED_KEY.get_secret_value()):
-            raise ValueError("TWILIO_SHARED_KEY_ID and TWILIO_SHARED_KEY go together: set both, or neither")
-        return self
-
         }
         for reason, refused in reasons.items():
             if refused:

@@ -62,6 +62,10 @@ class Tickets:
         """Forget a ticket: its call was answered, or never will be."""
         self._orders.pop(ticket, None)
 
+    def knows(self, call_sid: str) -> bool:
+        """Whether a call that nobody has answered yet was ordered here, as far as Twilio has named it."""
+        return bool(call_sid) and any(order.call_sid == call_sid for order in self._orders.values())
+
     def waiting(self, now: float) -> Iterable[Order]:
         """Return the orders whose calls are not answered yet."""
         self._forget_old(now)

@@ -13,7 +13,7 @@ from typing import Literal
 
 from rehearsal.expectation import matches
 from rehearsal.hearing import Hearing, Sound
-from rehearsal.model import ModelSession
+from rehearsal.model import ModelSession, Script
 from rehearsal.model.rules import Violation
 from rehearsal.prompter import Prompter, Speak
 from rehearsal.record import Record, compare, read_until
@@ -78,7 +78,7 @@ class _Part:
 async def play(world: World, scenario: Scenario, tell: Tell, speak: Speak) -> Performance:
     """Play it to its end, whatever happens; a call that does not end by itself is hung up."""
     prompter = Prompter(scenario.language, speak, scenario.rewords)
-    call = await _begin(world, scenario, prompter)
+    call = await begin(world, scenario, prompter)
     for service in scenario.services:
         world.tools.offer(service.asked, service.answers, after_s=service.after_s, status=service.status)
     player = Player(world, call, scenario, prompter, speak, tell)
@@ -92,16 +92,16 @@ async def play(world: World, scenario: Scenario, tell: Tell, speak: Speak) -> Pe
         await player.leave()
 
 
-async def _begin(world: World, scenario: Scenario, prompter: Prompter) -> Call:
-    """Somebody calls, or is called."""
+async def begin(world: World, scenario: Scenario, model: Script | None = None) -> Call:
+    """Somebody calls, or is called; `model` is what the model will know of it."""
     line, human = Line(delay_s=scenario.network_delay_ms / 1000), Human(**scenario.person.model_dump())
     order = scenario.outbound
     if order is None:
         script = CallScript(line=line, human=human)
-        return await world.call(prompter, script, from_=scenario.from_, to=scenario.to)
+        return await world.call(model, script, from_=scenario.from_, to=scenario.to)
     callee = Callee(order.outcome, order.rings_s, order.answered_by, order.detected_after_s)
     script = CallScript(line=line, human=human, callee=callee)
-    return await world.place_call(prompter, script, flow=order.flow, to=order.to, variables=order.variables)
+    return await world.place_call(model, script, flow=order.flow, to=order.to, variables=order.variables)
 
 
 class Player:

@@ -53,7 +53,8 @@ def test_a_stream_brings_its_ghost_its_first_sound_and_its_reactions(grown: dict
     metrics.note_stream(ghost_s=0.003, first_sound_s=0.9, reactions_s=[0.001, 0.002])
     metrics.note_stream(ghost_s=0.004, first_sound_s=None, reactions_s=[])
     assert (grown["socket_ghost_seconds_count"], grown["first_word_seconds_count"]) == (2, 1)
-    assert (grown["barge_ins_total"], grown["barge_in_seconds_sum"]) == (2, pytest.approx(0.003))
+    assert grown["barge_ins_total"] == 2
+    assert grown["barge_in_seconds_sum"] == pytest.approx(0.003)
 
 
 def test_the_exposition_is_what_prometheus_reads() -> None:

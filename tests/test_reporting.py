@@ -1,4 +1,4 @@
-"""Guards what becomes of a call when it is over: counted once, told as it was heard, its words logged only if wanted."""
+"""Guards what becomes of a call when it is over: counted once, told as heard, its words logged only if wanted."""
 
 import logging
 from collections.abc import Iterator

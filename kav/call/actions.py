@@ -133,6 +133,11 @@ class ProbeModel:
 
 
 @dataclass(frozen=True, slots=True)
+class ReconnectModel:
+    """The model is lost and the call is not: connect once more, and retell what was said."""
+
+
+@dataclass(frozen=True, slots=True)
 class EndCall:
     """End the call. `apologise`: the caller hears an apology from Twilio, for the model cannot speak."""
 
@@ -152,5 +157,6 @@ Action = (
     | RunTool
     | SendToolOutput
     | ProbeModel
+    | ReconnectModel
     | EndCall
 )

@@ -5,12 +5,14 @@ that must be exact are *phrases*: asked for word for word, compared with what wa
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from kav.call.actions import Action, RunTool, SendToolOutput
 from kav.call.audit import QUESTION_MARKS, Breach, asks, free_words, plain, question_starts
 from kav.call.chronicle import Chronicle
+from kav.call.events import ToolCalled
 from kav.call.farewell import Farewell
 from kav.call.flow import Flow, Step
 from kav.call.flow_lock import Directive, FlowLock, Ruling, Say
@@ -23,6 +25,9 @@ QUESTION: Final = "question"
 
 ENDINGS: Final = ("closing", "goodbye", "do_not_call")
 """Phrases after which the call ends."""
+
+LAST_WORDS: Final = (*ENDINGS, "transfer")
+"""Phrases after which this conversation is over, for the time being at least."""
 
 PHRASE_OF: Final[Mapping[Say, str]] = {
     phrase: phrase for phrase in ("what_else", "transfer", "closing", "goodbye", "do_not_call")
@@ -77,6 +82,14 @@ class Conversation:
             return self._phrase(phrase)
         words = f"{self._text(phrase)} {active.ask.get(language, '')}" if self._text(phrase) else ""
         return Reply("phrase", phrase, text=words.strip(), language=language)
+
+    def reopening(self, pending: Reply | None, *, unheard: bool) -> Reply:
+        """Return what is said when a lost model has come back, while `pending` was still to be said.
+
+        `unheard`: the caller has heard nothing at all yet.
+        """
+        again = pending is not None and pending.kind == "phrase" and (unheard or pending.phrase in LAST_WORDS)
+        return replace(pending, attempts=0) if again and pending is not None else self.opening("resumed")
 
     def _take_message(self) -> None:
         """Nobody is there to hand over to, and all was asked: what the caller wants to be told is one step more."""
@@ -177,6 +190,22 @@ class Conversation:
     def note(self, *breaches: Breach) -> None:
         """Put breaches on record."""
         self.chronicle.note(breaches)
+
+    # Tools
+
+    def tool_called(self, event: ToolCalled, answer: Iterable[Action]) -> None:
+        """The model has called a tool of its own accord: put on the account what became of that."""
+        kinds = [type(action) for action in answer]
+        if RunTool in kinds:
+            self.chronicle.tool_called(event.call_id, event.name, event.arguments)
+        elif SendToolOutput in kinds:
+            self.note(Breach("tool not offered", event.name))
+
+    def tools_back(self, answers: Iterable[Action]) -> None:
+        """Put what tools have brought on the account."""
+        for action in answers:
+            if isinstance(action, SendToolOutput):
+                self.chronicle.tool_finished(action.call_id, action.output)
 
     # What became of it
 

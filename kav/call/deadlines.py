@@ -24,6 +24,8 @@ class CallRules:
     """Id of the fixed phrase that opens the stream."""
     silence_ask_s: float = 4.0
     silence_close_s: float = 7.0
+    reconnects: int = 0
+    """How often a stream whose model is lost gets another connection to it."""
 
 
 @dataclass(slots=True)
@@ -32,11 +34,14 @@ class Deadlines:
 
     max_call_s: float
     reply_timeout_s: float
+    reconnects: int = 0
     started_at: float | None = None
     model_seen_at: float | None = None
     """When the model last said anything; None until it is ready."""
     probe_key: str | None = None
     """Key of a phrase that was asked for: its item is known to the model."""
+    _awaited_since: float | None = None
+    """When a connection that took another's place began to be waited for."""
     _probed: bool = False
     _notices: int = 0
     _noticed: bool = False
@@ -54,6 +59,17 @@ class Deadlines:
         """The model said something, whatever it was."""
         if self.model_seen_at is not None:
             self.model_seen_at, self._probed = at, False
+
+    def reconnect(self, at: float) -> bool:
+        """The model is lost: return whether another connection may take its place; it is waited for from now on.
+
+        One that never came gets no second chance here: the caller has heard nothing yet, and waited long enough.
+        """
+        if self.reconnects <= 0 or self.model_seen_at is None:
+            return False
+        self.reconnects -= 1
+        self.model_seen_at, self.probe_key, self._probed, self._awaited_since = None, None, False, at
+        return True
 
     def forgive(self, by_s: float) -> None:
         """The process stood still for `by_s` seconds, in which nobody was quiet."""
@@ -79,7 +95,8 @@ class Deadlines:
     def model_silent(self, at: float) -> bool:
         """Whether the model never came, or does not even answer when it is asked whether it is there."""
         if self.model_seen_at is None:
-            return self.lasted_s(at) >= self.reply_timeout_s
+            waited_s = self.lasted_s(at) if self._awaited_since is None else at - self._awaited_since
+            return waited_s >= self.reply_timeout_s
         return self._probed and at - self.model_seen_at >= self.reply_timeout_s
 
     def probe_due(self, at: float) -> str | None:

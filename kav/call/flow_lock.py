@@ -27,6 +27,9 @@ TOOLS: Final[tuple[Tool, ...]] = (
 )
 
 Question = Literal["step", "confirm", "resume", "still_there", "what_else", "none"]
+MAX_NAME: Final = 64
+"""Characters of a name that the model has made up."""
+
 OWN_QUESTIONS: Final = ("resume", "still_there", "what_else")
 """Questions of Kav's that are no step's."""
 
@@ -164,7 +167,7 @@ class FlowLock:
             "end_call": self._end,
         }.get(tool)
         if rule is None:
-            return Ruling(self._reask(f"there is no tool {tool}"), breach=f"called {tool}")
+            return Ruling(self._reask(f"there is no tool {tool[:MAX_NAME]}"), breach=f"called {tool[:MAX_NAME]}")
         self.began = self.began or again  # what is volunteered in the same breath needs no question
         ruling = rule(arguments)
         if again and tool == "unclear":

@@ -17,13 +17,12 @@ from kav.call.actions import (
     EndCall,
     PlayAudio,
     ProbeModel,
+    ReconnectModel,
     RequestResponse,
-    RunTool,
     SendMark,
     SendToolOutput,
     TruncateItem,
 )
-from kav.call.audit import Breach
 from kav.call.audit import Breach
 from kav.call.conversation import Conversation
 from kav.call.deadlines import CallRules, Deadlines
@@ -41,9 +40,11 @@ class CallSession:
 
     def __init__(self, rules: CallRules, conversation: Conversation) -> None:
         self.playhead = Playhead()
-        self._opening = rules.opening
+        self._opening: Reply | None = None
+        """What the stream opens with, and what is said when the model has come back; None: nothing."""
+        self._opening_phrase = rules.opening
         self._talk = conversation
-        self._deadlines = Deadlines(rules.max_call_s, rules.reply_timeout_s)
+        self._deadlines = Deadlines(rules.max_call_s, rules.reply_timeout_s, rules.reconnects)
         self._silence_clock = SilenceClock(rules.silence_ask_s, rules.silence_close_s)
         self._last_words = ""
         """What the bot said last, as far as it has said it."""
@@ -103,6 +104,8 @@ class CallSession:
             return []
         self._talk.chronicle.now = event.at
         actions = self._handlers[type(event)](event)
+        if GIVE_UP in actions and self._deadlines.reconnect(event.at):
+            actions = self._reconnect()
         for action in actions:
             if isinstance(action, EndCall):
                 self._close(event.at)
@@ -136,7 +139,23 @@ class CallSession:
         if not self._deadlines.both_there:
             return []
         self._hold()
-        return self._replies.owe(at, self._talk.opening(self._opening))
+        opening, self._opening = self._opening, None
+        if self._opening_phrase:
+            opening, self._opening_phrase = self._talk.opening(self._opening_phrase), ""
+        return self._replies.owe(at, opening) if opening is not None else []
+
+    def _reconnect(self) -> list[Action]:
+        """The model is lost, and the call is not: another connection goes on from the same step.
+
+        What was on its way to the caller plays on; whatever was still to be said gives way to a short apology and the
+        active question, but for words after which the call ends or changes hands: those are said again.
+        """
+        waiting = self._listening or not self._replies.idle
+        pending, last = self._replies.reset(), self._marked(self.playhead.complete())
+        self._listening = False
+        unheard = self.playhead.generation == self.playhead.sent == 0
+        self._opening = self._talk.reopening(pending, unheard=unheard) if waiting else None
+        return [*last, ReconnectModel()]
 
     def _model_lost(self, _: events.ModelLost) -> list[Action]:
         return [GIVE_UP]
@@ -311,7 +330,9 @@ class CallSession:
     def _tool_called(self, event: events.ToolCalled) -> list[Action]:
         response = self._replies.live(event.response_id, event.at)
         if response is None or response.reply.kind != "judge":
-            return self._own_tool_called(event)
+            actions = self._replies.tool_called(event)
+            self._talk.tool_called(event, actions)
+            return actions
         if not self._replies.is_new(event.call_id):
             self._talk.note(Breach("call id used twice", event.name))
             return []
@@ -322,23 +343,9 @@ class CallSession:
         reply = self._talk.judged(event.name, event.arguments, response.asked_at, event.call_id)
         return [SendToolOutput(event.call_id, "noted"), *self._replies.owe(event.at, reply)]
 
-    def _own_tool_called(self, event: events.ToolCalled) -> list[Action]:
-        actions = self._replies.tool_called(event)
-        kinds = [type(action) for action in actions]
-        if RunTool in kinds:
-            self._talk.chronicle.tool_called(event.call_id, event.name, event.arguments)
-        elif SendToolOutput in kinds:
-            self._talk.note(Breach("tool not offered", event.name))
-        return actions
-
     def _tool_finished(self, event: events.ToolFinished) -> list[Action]:
-        return self._tools_back(self._replies.tool_finished(event.at, event.call_id, event.output))
-
-    def _tools_back(self, actions: list[Action]) -> list[Action]:
-        """Put what tools have brought on the call's account."""
-        for action in actions:
-            if isinstance(action, SendToolOutput):
-                self._talk.chronicle.tool_finished(action.call_id, action.output)
+        actions = self._replies.tool_finished(event.at, event.call_id, event.output)
+        self._talk.tools_back(actions)
         return actions
 
     # Time
@@ -373,7 +380,8 @@ class CallSession:
         entry = self._keypad.tick(event.at)
         if entry is not None:
             return self._keyed(event.at, entry)
-        lost = self._tools_back(self._replies.give_up_tools(event.at))
+        lost = self._replies.give_up_tools(event.at)
+        self._talk.tools_back(lost)
         notice = self._talk.notice_limit() if self._deadlines.notice_due(event.at) else None
         actions = self._replies.owe(event.at, notice) if notice is not None else self._replies.ask(event.at)
         return [*lost, *actions, *self._listen_for_silence(event.at), *self._probe(event.at)]
@@ -393,4 +401,4 @@ class CallSession:
 
 
 def _ends(actions: list[Action]) -> bool:
-    return any(isinstance(action, EndCall) for action in actions)
+    return EndCall in map(type, actions)

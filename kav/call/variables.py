@@ -18,6 +18,7 @@ MAX_VALUE: Final = 80
 
 NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
 PLACEHOLDER: Final = re.compile(r"\{([a-z][a-z0-9_]{0,39})\}")
+_QUOTATION_MARKS: Final = str.maketrans(dict.fromkeys("«»“”", "'"))
 _HARMFUL: Final = str.maketrans(dict.fromkeys("{}«»“”?؟", ""))
 
 
@@ -35,6 +36,12 @@ def harmless(value: str) -> str:
     """Return a value as it may stand within a sentence: one line of visible characters, MAX_VALUE at most."""
     visible = "".join(" " if character.isspace() else character for character in value if _is_text(character))
     return " ".join(visible.translate(_HARMFUL).split())[:MAX_VALUE].strip()
+
+
+def quotable(text: str) -> str:
+    """Return what a caller said as it may stand in quotation marks within an order to the model: it cannot end them."""
+    visible = "".join(" " if character.isspace() else character for character in text if _is_text(character))
+    return " ".join(visible.translate(_QUOTATION_MARKS).split())
 
 
 def _is_text(character: str) -> bool:

@@ -9,6 +9,7 @@ import hmac
 import secrets
 import time
 from datetime import timedelta
+from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -161,15 +162,25 @@ def _to_login() -> AnyResponse:
 
 
 def client_address(asked: Request) -> str:
-    """Return who asks: what the nearest proxy says (it appends), or whoever is connected."""
+    """Return who asks: what the nearest proxy says (it appends), or whoever is connected.
+
+    A proxy's word is taken from a private address alone, where proxies are: from anywhere else it is a stranger's own.
+    """
+    connected = asked.remote_addr or ""
     forwarded = asked.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
-    return forwarded or asked.remote_addr or ""
+    return forwarded if forwarded and not _is_public(connected) else connected
+
+
+def _is_public(address: str) -> bool:
+    try:
+        return ip_address(address).is_global
+    except ValueError:
+        return False
 
 
 def inside(path: str) -> str:
     """Return a path of the console's own to go on to, whatever was asked for."""
-    parts = urlsplit(path)
-    own = path.startswith("/console/") and not parts.scheme and not parts.netloc and "\\" not in path
+    own = path.startswith("/console/") and "\\" not in path
     return path if own and path.isprintable() else "/console/"
 
 
@@ -178,7 +189,10 @@ def _same_origin(asked: Request, *, required: bool = False) -> bool:
     origin = asked.headers.get("Origin", "")
     if not origin:
         return not required and asked.headers.get("Sec-Fetch-Site", "same-origin") == "same-origin"
-    return urlsplit(origin).netloc == asked.host
+    try:
+        return urlsplit(origin).netloc == asked.host
+    except ValueError:  # `http://[`
+        return False
 
 
 def _same(given: str, expected: str) -> bool:

@@ -142,6 +142,7 @@ class Pages:
             flows=self._console.flows.flows,
             businesses={flow.id: flow.business for flow in self._console.flows.flows},
             directions=DIRECTIONS,
+            going_on={sid for sid, entry in stream_registry.registry.items() if not entry["ended"]},
             end_reasons=get_args(EndReason),
         )
 

@@ -28,7 +28,7 @@ class Texts:
         """The languages that the screens are in, the default one first."""
         return tuple(sorted(self.by_language, key=lambda code: (code != DEFAULT, code)))
 
-    def text(self, language: str, key: str, **values: object) -> str:
+    def text(self, language: str, key: str, /, **values: object) -> str:
         """Return a text with its values filled in. Raises KeyError for a key that the language's file has not."""
         text = self.by_language[language][key]
         return text.format(**values) if values else text

@@ -28,7 +28,7 @@ class Words:
     language: str
     zone: tzinfo
 
-    def text(self, key: str, **values: object) -> str:
+    def text(self, key: str, /, **values: object) -> str:
         """Return one of the console's texts."""
         return self.texts.text(self.language, key, **values)
 

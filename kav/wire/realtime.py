@@ -9,9 +9,12 @@ import hashlib
 import hmac
 import socket
 import ssl
+import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeVar, cast, get_args
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, TypeVar, cast, get_args
 
+import gevent
 import msgspec
 import websocket
 from msgspec import Raw, Struct
@@ -19,6 +22,7 @@ from websockets.protocol import Side
 
 from kav.call import events
 from kav.call.actions import OwnTools, ReplyKind
+from kav.call.breaker import Breaker
 from kav.wire.twilio_media import audio_bytes, base64_text
 from kav.wire.websocket import WebSocket
 
@@ -27,38 +31,88 @@ MAX_DELTA_BYTES: Final = 16 * 1024 * 1024
 
 PCMU: Final = "audio/pcmu"
 
+REASONING: Final = "gpt-realtime-2"
+"""How the names of models begin that take `reasoning`; others refuse the whole configuration for it."""
+
+Role = Literal["system", "user", "assistant"]
+
 
 class ConnectFailed(Exception):
-    """The model's socket could not be opened; the message says why and what to look at."""
+    """The model's socket could not be opened; the message says why and what to look at.
+
+    `limited`: the model says that there are too many requests.
+    """
+
+    def __init__(self, message: str, *, limited: bool = False) -> None:
+        super().__init__(message)
+        self.limited = limited
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One place where a model is served; `url` without the model."""
+
+    url: str
+    model: str
+    key: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A socket that was opened, and the model behind it."""
+
+    ws: WebSocket
+    model: str
 
 
 class Connector:
-    """Opens Realtime sockets; keeps one TLS context, for building one stalls everybody for 15 ms."""
+    """Opens Realtime sockets; keeps one TLS context, for building one stalls everybody for 15 ms.
 
-    def __init__(self, url: str, model: str, key: str, timeout_s: float) -> None:
-        self._url = f"{url}?model={model}"
-        self._key = key
+    The first endpoint is asked as long as it answers, then the next one, until the first is worth a try again.
+    """
+
+    def __init__(self, endpoints: Sequence[Endpoint], timeout_s: float) -> None:
+        self._endpoints = [(endpoint, Breaker()) for endpoint in endpoints]
         self._timeout_s = timeout_s
         self._tls = ssl.create_default_context()
 
-    def connect(self, caller: str) -> WebSocket:
+    def connect(self, caller: str) -> Connection:
         """Open a socket for `caller`, whose number goes out only as a keyed hash (header OpenAI-Safety-Identifier).
 
         Raises:
-            ConnectFailed: refused, not reachable, or not in time.
+            ConnectFailed: refused, not reachable, or not in time; or none of the endpoints is worth asking now.
         """
-        identity = hmac.new(self._key.encode(), caller.encode(), hashlib.sha256).hexdigest()
+        now = time.monotonic()
+        for endpoint, breaker in self._endpoints:
+            if breaker.allows(now):
+                return self._connect(endpoint, breaker, caller)
+        raise ConnectFailed("The model has failed too often and is left alone for some seconds: see status.openai.com.")
+
+    def _connect(self, endpoint: Endpoint, breaker: Breaker, caller: str) -> Connection:
+        try:
+            ws = self._open(endpoint, caller)
+        except ConnectFailed as error:
+            breaker.failed(time.monotonic(), limited=error.limited)
+            raise
+        except gevent.Timeout:
+            breaker.failed(time.monotonic())
+            raise
+        breaker.succeeded()
+        return Connection(ws, endpoint.model)
+
+    def _open(self, endpoint: Endpoint, caller: str) -> WebSocket:
+        identity = hmac.new(endpoint.key.encode(), caller.encode(), hashlib.sha256).hexdigest()
         try:
             client = websocket.create_connection(
-                self._url,
+                f"{endpoint.url}?model={endpoint.model}",
                 timeout=self._timeout_s,
-                header={"Authorization": f"Bearer {self._key}", "OpenAI-Safety-Identifier": identity},
+                header={"Authorization": f"Bearer {endpoint.key}", "OpenAI-Safety-Identifier": identity},
                 sslopt={"context": self._tls},
                 enable_multithread=False,
                 redirect_limit=0,
             )
         except websocket.WebSocketBadStatusException as error:
-            raise ConnectFailed(_explain(error.status_code)) from None
+            raise ConnectFailed(_explain(error.status_code), limited=error.status_code == 429) from None
         except (websocket.WebSocketException, OSError) as error:
             raise ConnectFailed(
                 f"The model cannot be reached: {error}. Check OPENAI_REALTIME_URL and the network."
@@ -81,8 +135,10 @@ def _explain(status: int) -> str:
 # Client events
 
 
-def session_update(session: dict[str, Any]) -> bytes:
-    """Encode `session.update`; always the first event on a socket."""
+def session_update(session: dict[str, Any], model: str) -> bytes:
+    """Encode `session.update`; always the first event on a socket. A model that does not reason is not told how to."""
+    if not model.startswith(REASONING):
+        session = {name: value for name, value in session.items() if name != "reasoning"}
     return msgspec.json.encode({"type": "session.update", "event_id": "kav_session", "session": session})
 
 
@@ -91,17 +147,14 @@ def append_audio(payload: bytes) -> bytes:
     return b'{"type":"input_audio_buffer.append","audio":' + payload + b"}"
 
 
-def system_item(item_id: str, text: str) -> bytes:
-    """Encode `conversation.item.create` of a system message: state and orders travel as appended items."""
-    content = [{"type": "input_text", "text": text}]
-    item = {"id": item_id, "type": "message", "role": "system", "content": content}
-    return msgspec.json.encode({"type": "conversation.item.create", "event_id": item_id, "item": item})
+def message_item(item_id: str, role: Role, text: str) -> bytes:
+    """Encode `conversation.item.create` of a message.
 
-
-def user_item(item_id: str, text: str) -> bytes:
-    """Encode `conversation.item.create` of a user message: what the caller has typed instead of saying it."""
-    content = [{"type": "input_text", "text": text}]
-    item = {"id": item_id, "type": "message", "role": "user", "content": content}
+    Orders travel as appended items of the system; what the caller has typed, and what was said on a connection that is
+    lost, as those of the user and the assistant.
+    """
+    content = [{"type": "output_text" if role == "assistant" else "input_text", "text": text}]
+    item = {"id": item_id, "type": "message", "role": role, "content": content}
     return msgspec.json.encode({"type": "conversation.item.create", "event_id": item_id, "item": item})
 
 

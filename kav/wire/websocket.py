@@ -38,6 +38,9 @@ CLOSE_WRITE_S: Final = 0.05
 OUTBOX_BYTES: Final = 4 * 1024 * 1024
 """Bound of what waits for one peer: some six minutes of speech in base64."""
 
+MAX_PONGS: Final = 1000
+"""Answers to pings that may wait for a peer that does not read."""
+
 UNACKNOWLEDGED_MS: Final = 10_000
 """How long the kernel keeps sending to a peer that acknowledges nothing (TCP_USER_TIMEOUT)."""
 
@@ -126,8 +129,11 @@ class WebSocket:
         if protocol.state is not OPEN and self._lost is None:
             why = protocol.close_rcvd or protocol.parser_exc or protocol.close_sent
             self._lost = f"closed: {why}" if data else "connection lost: end of file"
-        if protocol.writes and not self._closing and self._lost is None and self._writing_since is None:
-            self._flush()  # a pong
+        if protocol.writes and not self._closing and self._lost is None:
+            if self._writing_since is None:
+                self._flush()  # a pong
+            elif len(protocol.writes) > MAX_PONGS:
+                self._lose(ConnectionAbortedError("it pings, and does not read the answers"))
 
     def _take_unusual(self) -> None:
         """Take what the protocol made of a frame: a binary message, or a fragment of one that is not."""
@@ -137,7 +143,8 @@ class WebSocket:
                 self._binary = frame.opcode is Opcode.BINARY
             elif frame.opcode is not Opcode.CONT:
                 continue
-            self._fragments.append(b"" if self._binary else bytes(frame.data))
+            if frame.data and not self._binary:  # empty ones count for no limit
+                self._fragments.append(bytes(frame.data))
             if frame.fin:
                 self._received.append(b"".join(self._fragments))
                 self._fragments.clear()

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Final
 import gevent
 from flask import Flask, Request, Response, request
 from flask_sock import Sock
-from gevent.pywsgi import WSGIHandler
+from gevent.pywsgi import Input, WSGIHandler
 from websockets.datastructures import Headers
 from websockets.http11 import Request as Handshake
 from websockets.protocol import Side
@@ -41,6 +41,9 @@ SOCKET: Final = "kav.socket"
 EXTEND: Final = "kav.extend"
 """Key in the WSGI environment of a function that gives the answer REQUEST_TIMEOUT_S anew: for one that goes on and on,
 piece by piece, and is given up when a single piece is not taken."""
+
+ACCEPTED: Final = "kav.accepted"
+"""Key in the WSGI environment of a function that ends REQUEST_TIMEOUT_S: the upgrade was accepted."""
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +78,7 @@ def _serve(handler: Callable[..., None], args: tuple[Any, ...], kwargs: dict[str
     refusal = _handshake(sock)
     if refusal is not None:
         return refusal
+    request.environ[ACCEPTED]()
     ws = WebSocket(sock, Side.SERVER, max_message_bytes=MAX_MESSAGE_BYTES)
     try:
         handler(ws, *args, **kwargs)
@@ -139,10 +143,8 @@ class WebSocketHandler(WSGIHandler):
         environ = super().get_environ()
         environ[SOCKET] = self.socket
         environ[EXTEND] = partial(self._start_timer, self.request_timeout_s)
-        if environ.get("HTTP_UPGRADE", "").lower() == "websocket":
-            self._stop_timer()
-        else:
-            self._start_timer(self.request_timeout_s)
+        environ[ACCEPTED] = self._stop_timer
+        self._start_timer(self.request_timeout_s)  # whoever only says that it wants an upgrade gets no longer
         return environ
 
     def handle_one_response(self) -> None:
@@ -153,6 +155,21 @@ class WebSocketHandler(WSGIHandler):
             self._stop_timer()
         if (self.environ or {}).get("HTTP_UPGRADE", "").lower() == "websocket":
             self.close_connection = True
+
+    def run_application(self) -> None:
+        """Ask the application; of a request that takes too long nothing more is read, for it would take for ever."""
+        try:
+            super().run_application()
+        except gevent.Timeout:
+            self.wsgi_input = Input(self.rfile, 0)
+            raise
+
+    def handle_error(self, t: Any, v: Any, tb: Any) -> None:  # noqa: ANN401 - pywsgi's signature
+        """End the connection of a client that was too slow without a word; anything else is an error."""
+        if v is self._timer:
+            self.close_connection = True
+        else:
+            super().handle_error(t, v, tb)
 
     def log_request(self) -> None:
         """Write no access log: calls have their own, with a name on every line."""

@@ -5,13 +5,15 @@ depends on them is not known, and counts neither way.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from math import inf
 from typing import Any
 
+from rehearsal.expectation import Answer
 from rehearsal.live.player import LivePerformance, Spoken
 from rehearsal.live.record import Row
 from rehearsal.live.texts import Texts, contains, plain
-from rehearsal.scenario import Judgement, Scenario
+from rehearsal.scenario import Scenario
 from rehearsal.verdict import Verdict
 
 GREETED_WITHIN_S = 5.0
@@ -94,7 +96,7 @@ def _is_waited_for(scenario: Scenario, line: Spoken) -> bool:
     following = scenario.steps[scenario.steps.index(line.step) + 1 :][:1]
     if any(judgement.tool in ("end_call", "transfer_to_human") for judgement in line.step.judge or ()):
         return False
-    return not following or (following[0].after_s is None and following[0].into_own_words_ms is None)
+    return bool(following) and following[0].after_s is None and following[0].into_own_words_ms is None
 
 
 def _silence(scenario: Scenario, seen: LivePerformance, line: Spoken) -> Verdict:
@@ -149,6 +151,8 @@ def _resumes(texts: Texts, line: Spoken, turns: list[Row] | None) -> Verdict:
         return Verdict(expected, None, f"Kav has no phrase of its own in {line.language!r}")
     said = [_words(turn) for turn in turns or ()]
     asked = any(plain(phrase) in plain(words) for words in said)
+    if not asked and turns and any(_words(turn) != turn["text"] for turn in turns):
+        return Verdict(expected, None, "the caller did not let it be said")
     return _if_told(expected, turns, lambda: "" if asked else " / ".join(said) or "nothing was said")
 
 
@@ -173,28 +177,39 @@ def _questions(scenario: Scenario, texts: Texts, seen: LivePerformance) -> Itera
 def _answers(scenario: Scenario, texts: Texts, seen: LivePerformance) -> Iterator[Verdict]:
     answers = seen.record.answers
     by_step = {str(answer["step"]): answer for answer in answers or ()}
-    given = _given(scenario, texts)
-    for step, judgements in given.items():
-        yield _if_told(f"an answer to {step} is on record", answers, lambda step=step: _lacks(by_step.get(step)))  # type: ignore[misc]  # bound at once
-        value = _exact(texts, step, judgements, seen)
-        if value and by_step.get(step) is not None:
-            stored = str(by_step[step]["value"])
-            yield Verdict(f"the answer to {step} is {value!r}", plain(stored) == plain(value), repr(stored))
-    if given and texts.steps:
+    wanted = _wanted(scenario, texts)
+    for step, values in wanted.items():
+        stored = by_step.get(step)
+        if not values:
+            open_still = "" if _lacks(stored) else "there is one"
+            yield _if_told(f"no answer to {step} is on record", answers, partial(str, open_still))
+            continue
+        yield _if_told(f"an answer to {step} is on record", answers, partial(_lacks, stored))
+        value = _exact(texts, step, values, seen)
+        if value and stored is not None and not _lacks(stored):
+            right = plain(str(stored["value"])) == plain(value)
+            yield Verdict(f"the answer to {step} is {value!r}", right, repr(stored["value"]))
+    if wanted and texts.steps:
         came = [str(answer["step"]) for answer in answers or () if answer["step"] in texts.order]
         right = came == sorted(came, key=texts.order.index)
         expected = "the answers came in the script's order"
         yield _if_told(expected, answers, lambda: "" if right else ", ".join(came))
 
 
-def _given(scenario: Scenario, texts: Texts) -> dict[str, list[Judgement]]:
-    """What the caller of this scenario answers, by step; a bare yes to something else is no answer to a question."""
-    given: dict[str, list[Judgement]] = {}
+def _wanted(scenario: Scenario, texts: Texts) -> dict[str, list[Any]]:
+    """What must be on record, by step: the values that are right, none for a step that stays without one.
+
+    The scenario's own list, else what its caller says; a bare yes to something else is no answer to a question.
+    """
+    expected = scenario.expect.answers
+    if expected is not None:
+        return {step: [] if isinstance(value, Answer) else [value] for step, value in expected.items()}
+    given: dict[str, list[Any]] = {}
     for judgement in (judgement for step in scenario.steps for judgement in step.judge or ()):
         kind = getattr(texts.step(judgement.step or ""), "answer", "")
         says_something = kind == "yes_no" or not _is_bare(judgement.value)
         if judgement.tool in ("answer_step", "correct_answer") and judgement.step is not None and says_something:
-            given.setdefault(judgement.step, []).append(judgement)
+            given.setdefault(judgement.step, []).append(judgement.value)
     return given
 
 
@@ -208,12 +223,11 @@ def _lacks(answer: Row | None) -> str:
     return f"unanswered: {answer['unanswered']}" if answer["unanswered"] else ""
 
 
-def _exact(texts: Texts, step_id: str, judgements: Sequence[Judgement], seen: LivePerformance) -> str:
+def _exact(texts: Texts, step_id: str, values: Sequence[Any], seen: LivePerformance) -> str:
     """The one right form of an answer, or "" where there is more than one."""
     step = texts.step(step_id)
-    values: list[Any] = [judgement.value for judgement in judgements]
     if step is not None and step.answer == "phone" and "caller_id" in values:
-        return seen.from_
+        return seen.person
     if step is None or step.answer not in _EXACT_KINDS:
         return ""
     if step.answer == "choice":
@@ -232,7 +246,8 @@ def _of_the_call(scenario: Scenario, seen: LivePerformance) -> Iterator[Verdict]
     if expect.streams is not None:
         yield _same(f"media streams: {expect.streams}", str(expect.streams), str(seen.streams))
     if expect.statuses is not None:
-        yield _same("Twilio reports " + ", ".join(expect.statuses), expect.statuses, seen.statuses)
+        reported = tuple(sorted(seen.statuses))  # callbacks overtake one another
+        yield _same("Twilio reports " + ", ".join(expect.statuses), tuple(sorted(expect.statuses)), reported)
     if expect.dialled is not None:
         yield _same("handed over to " + (", ".join(expect.dialled) or "nobody"), expect.dialled, seen.dialled)
     if expect.announced == ():

@@ -58,8 +58,9 @@ def _reasons(scenario: Scenario) -> Iterator[str]:
         yield scenario.scripted_only
     if scenario.rewords:
         yield "the model is to say something else than it was given, and a real one cannot be told to"
-    if getattr(scenario, "outbound", None) or getattr(scenario, "direction", "inbound") != "inbound":
-        yield "the call goes out; only calls that come in are played live"
+    order = scenario.outbound
+    if order is not None and (order.outcome != "answered" or order.answered_by not in ("human", "unknown")):
+        yield "nobody answers who would talk with a model"
     if scenario.services:
         yield "its business's service knows one answer to one question, and a real model may ask it another"
     for step in scenario.steps:

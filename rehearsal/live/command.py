@@ -173,7 +173,7 @@ async def rehearse(
     """Play one scenario, print it, keep its recording."""
     printer.begin(scenario)
     call, seen = await play(world, scenario, printer.tell, voice.speak)
-    verdicts = adherence(scenario, texts_for(scenario.to), seen)
+    verdicts = adherence(scenario, texts_for(scenario), seen)
     recording.parent.mkdir(parents=True, exist_ok=True)
     call.write_wav(recording)
     for turn in seen.record.turns or ():

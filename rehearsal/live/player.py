@@ -11,8 +11,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from rehearsal.live.record import Record, settled
+from rehearsal.player import begin
 from rehearsal.scenario import Scenario, Step
-from rehearsal.twilio import Call, CallScript, Human, Line
+from rehearsal.twilio import Call
 from rehearsal.twilio.playback import Segment
 from rehearsal.witness import Happening, Who
 from rehearsal.world import World
@@ -66,7 +67,8 @@ class LivePerformance:
     """When somebody else than Kav ended something: a hang-up, a fault of the line."""
     fins: tuple[float | None, ...]
     """When Kav's FIN came, for each media socket."""
-    from_: str
+    person: str
+    """The number of whoever talks with the bot."""
     direction: str
     streams: int
     statuses: tuple[str, ...]
@@ -79,9 +81,7 @@ class LivePerformance:
 
 async def play(world: World, scenario: Scenario, tell: Tell, speak: Speak) -> tuple[Call, LivePerformance]:
     """Play it to its end, whatever happens; a call that does not end by itself is hung up."""
-    line = Line(delay_s=scenario.network_delay_ms / 1000)
-    script = CallScript(line=line, human=Human(**scenario.person.model_dump()))
-    call = await world.call(line=script, from_=scenario.from_, to=scenario.to)
+    call = await begin(world, scenario)
     player = Player(call, scenario, speak, tell)
     try:
         missed = await player.perform()
@@ -222,8 +222,8 @@ class Player:
             sounds=tuple(self._sounds()),
             ended_by=tuple(self._ended_by),
             fins=self._fins(),
-            from_=self.call.order.from_,
-            direction="inbound",
+            person=self.call.order.from_ if self.scenario.outbound is None else self.call.order.to,
+            direction="inbound" if self.scenario.outbound is None else "outbound",
             streams=len(self.call.streams),
             statuses=tuple(asked.form["CallStatus"] for asked in self.call.statuses),
             announced=tuple(self.call.said),

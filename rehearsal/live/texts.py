@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml
 
+from rehearsal.scenario import Scenario
+
 ROOT = Path(__file__).parents[2]
 FLOWS, PHRASES = ROOT / "flows", ROOT / "kav" / "phrases"
 SAME_SHARE = 0.7
@@ -50,10 +52,14 @@ class Texts:
         return [one for _place, one in sorted(found)]
 
 
-def texts_for(number: str, flows: Path = FLOWS, phrases: Path = PHRASES) -> Texts:
-    """The texts of the business that answers `number`; the default flow's where none has it."""
+def texts_for(scenario: Scenario, flows: Path = FLOWS, phrases: Path = PHRASES) -> Texts:
+    """The texts of the business that is called, or calls; the default flow's where none has the number."""
     files = [_read(path) for path in sorted(flows.glob("*.yaml"))]
-    flow = next((one for one in files if number in _numbers(one)), None)
+    order = scenario.outbound
+    if order is None:
+        flow = next((one for one in files if scenario.to in _numbers(one)), None)
+    else:
+        flow = next((one for one in files if one["id"] == order.flow), None)
     flow = flow or next((one for one in files if one.get("numbers") == "default"), {})
     return Texts(
         language=(flow.get("languages") or ["he"])[0],

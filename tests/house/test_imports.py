@@ -13,6 +13,7 @@ FLOORS = [
     (
         "routes_twilio",
         "routes_calls",
+        "routes_records",
         "routes_metrics",
         "routes_recordings",
         "call_aftermath",

@@ -20,6 +20,7 @@ DEAF = CallScript(asks_after_stream=False)
 async def world() -> AsyncIterator[World]:
     """Patience for Twilio counts in single seconds; an apology lasts longer than the first of them."""
     settings = {"HANGUP_FALLBACK_S": "1", "TERMINAL_STATUS_S": "2.5", "ENTRY_TTL_S": "4", "DRAIN_SECONDS": "0"}
+    settings |= {"MODEL_RECONNECTS": "0"}
     async with World(settings, speak=lambda text, language: hum(text[:25], language)) as world:
         yield world
         assert world.model.violations == []

@@ -38,6 +38,7 @@ async def meddled(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Wor
     folder: Path = tmp_path_factory.mktemp("site")
     (folder / "sitecustomize.py").write_text(SET_THE_FLAG)
     quick = {"WRITE_STALL_S": "1", "MEDIA_SILENCE_S": "3", "MODEL_REPLY_TIMEOUT_S": "3", "DRAIN_SECONDS": "0"}
+    quick |= {"MODEL_RECONNECTS": "0"}
     async with World({"PYTHONPATH": str(folder), **quick}) as world:
         yield world
         assert world.model.violations == []

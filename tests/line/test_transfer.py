@@ -18,6 +18,7 @@ ASKS_FOR_A_PERSON = CallTool("transfer_to_human", {"language": "he"})
 async def world() -> AsyncIterator[World]:
     """Short turns, and REST that would hang up soon if it did so at all."""
     settings = {"VAD_SILENCE_MS": "200", "DRAIN_SECONDS": "0", "HANGUP_FALLBACK_S": "0.5", "TERMINAL_STATUS_S": "1"}
+    settings |= {"MODEL_RECONNECTS": "0"}
     async with World(settings) as world:
         yield world
         assert world.model.violations == [], "Kav broke the model's rules"

@@ -78,10 +78,12 @@ class OpenAi:
 
 @asynccontextmanager
 async def openai_on_loopback(
-    scenarios: Mapping[str, Scenario], model: type[Listener] = Listener, language: str = "he"
+    scenarios: Mapping[str, Scenario], model: type[Listener] = Listener
 ) -> AsyncIterator[OpenAi]:
     """Serve both; `scenarios` by the caller's number, which is all that a session tells of its call."""
-    by_identity = {identity(number): scenario for number, scenario in scenarios.items()}
+    listeners = {identity(number): model(scenario, speak) for number, scenario in scenarios.items()}
+    lines = [line for scenario in scenarios.values() for line in scenario.lines()]
+    languages = {text: language for text, language, _pointed in lines}
     spoken: Counter[str] = Counter()
 
     async def speech(request: web.Request) -> web.Response:
@@ -91,13 +93,11 @@ async def openai_on_loopback(
         if asked.get("response_format") != "pcm" or not asked.get("voice") or not asked.get("model"):
             return web.json_response({"error": {"message": f"not understood: {asked}"}}, status=400)
         spoken[asked["input"]] += 1
-        spoken_in = next(
-            (step.language for one in scenarios.values() for step in one.steps if step.says == asked["input"]), None
-        )
-        return web.Response(body=to_pcm24k(speak(asked["input"], spoken_in or language)), content_type="audio/pcm")
+        line = languages.get(asked["input"], "he")
+        return web.Response(body=to_pcm24k(speak(asked["input"], line)), content_type="audio/pcm")
 
     def script_for(info: SessionInfo) -> Listener:
-        return model(by_identity[info.safety_identifier or ""], speak)
+        return listeners[info.safety_identifier or ""]
 
     app = web.Application()
     app.router.add_post("/v1/audio/speech", speech)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from rehearsal.expectation import Answer
 from rehearsal.live.adherence import adherence, in_percent, is_in, share
 from rehearsal.live.choice import estimate, why_not
 from rehearsal.live.player import LivePerformance, Sound, Spoken, joined
@@ -15,8 +16,7 @@ from rehearsal.live.texts import texts_for
 from rehearsal.scenario import FOLDER, Scenario, load
 from rehearsal.twilio.playback import Segment
 
-LOCKSMITH = "+97231110001"
-TEXTS = texts_for(LOCKSMITH)
+TEXTS = texts_for(load(FOLDER / "side_question.yaml"))
 GREETING = "שלום, הגעתם למנעולי אורן. ספרו לי בקצרה, מה קרה?"
 RESUME = "רוצה שנמשיך מאיפה שהיינו?"
 
@@ -42,7 +42,7 @@ def kept_by(scenario: Scenario) -> LivePerformance:
         sounds=tuple(Sound(10.0 * n + 2, 10.0 * n + 4) for n in range(5)),
         ended_by=(50.0,),
         fins=(50.1,),
-        from_="+972501111111",
+        person="+972501111111",
         direction="inbound",
         streams=1,
         statuses=("completed",),
@@ -128,6 +128,20 @@ def test_a_line_that_nobody_answers_breaks_a_promise(scenario: Scenario) -> None
     assert "«אני בתל אביב» is answered" in broken(scenario, replace(seen, sounds=seen.sounds[:4]))
 
 
+def test_a_resume_phrase_that_the_caller_spoke_over_is_not_held_against_the_model(scenario: Scenario) -> None:
+    seen = kept_by(scenario)
+    assert seen.record.turns is not None
+    turns = tuple({**turn, "heard": "השעה"} if turn["number"] == 2 else turn for turn in seen.record.turns)
+    verdicts = adherence(scenario, TEXTS, replace(seen, record=replace(seen.record, turns=turns)))
+    assert [one.ok for one in verdicts if one.expected.endswith("Kav asks to resume")] == [None]
+
+
+def test_a_step_that_stays_unanswered_has_no_value_on_record(scenario: Scenario) -> None:
+    expect = scenario.expect.model_copy(update={"answers": {"problem": Answer(unanswered="dont_know")}})
+    unanswered = scenario.model_copy(update={"expect": expect})
+    assert broken(unanswered, kept_by(scenario)) == ["no answer to problem is on record"]
+
+
 def test_a_socket_that_closes_late_or_never_breaks_a_promise(scenario: Scenario) -> None:
     seen = kept_by(scenario)
     assert broken(scenario, replace(seen, fins=(51.5,))) == ["every media socket is closed within 1 s"]
@@ -209,7 +223,8 @@ def test_the_price_grows_with_what_is_played(scenario: Scenario) -> None:
     assert one.minutes < two.minutes
 
 
-def test_every_number_has_its_businesss_words_and_any_other_those_of_the_default() -> None:
+def test_a_business_has_its_own_words_whoever_calls_and_any_number_else_those_of_the_default() -> None:
     assert TEXTS.order[:2] == ["problem", "city"]
     assert TEXTS.resume["he"] == RESUME
-    assert texts_for("+15550001111").steps == ()
+    assert texts_for(load(FOLDER / "english.yaml")).steps == ()
+    assert texts_for(load(FOLDER / "outbound_to_the_closing.yaml")).steps != ()

@@ -11,8 +11,7 @@ import pytest
 from websockets.protocol import Side
 
 from kav.wire.model_leg import ModelLeg
-from kav.wire.realtime import ConnectFailed, Connector, Translated
-from kav.wire.websocket import WebSocket
+from kav.wire.realtime import ConnectFailed, Connection, Connector, Translated
 from tests.wire.peers import WAIT_S, Peer, connected, until
 
 UPDATED = json.dumps(
@@ -32,14 +31,14 @@ class Lines:
         self.peers: list[Peer] = []
         self._stack = stack
 
-    def connect(self, caller: str) -> WebSocket:  # noqa: ARG002 - a connector's signature
+    def connect(self, caller: str) -> Connection:  # noqa: ARG002 - a connector's signature
         self.asked += 1
         gevent.sleep(0.05)
         if self.asked <= self.refusals:
             raise ConnectFailed("refused")
         ws, peer = self._stack.enter_context(connected(Side.CLIENT, max_message_bytes=None, buffer_bytes=8192))
         self.peers.append(peer)
-        return ws
+        return Connection(ws, "gpt-realtime-2.1")
 
 
 class Told:

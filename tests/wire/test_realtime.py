@@ -32,8 +32,9 @@ from tests.rehearsal.model_client import assert_no_extra
 
 CLIENT_EVENTS: dict[str, tuple[bytes, type[BaseModel]]] = {
     "append": (realtime.append_audio(b'"/////w=="'), InputAudioBufferAppendEvent),
-    "system item": (realtime.system_item("item_kav1", "«שלום»"), ConversationItemCreateEvent),
-    "typed line": (realtime.user_item("typed1", "מה השעה?"), ConversationItemCreateEvent),
+    "system item": (realtime.message_item("item_kav1", "system", "«שלום»"), ConversationItemCreateEvent),
+    "retold": (realtime.message_item("retold0", "assistant", "שלום"), ConversationItemCreateEvent),
+    "typed line": (realtime.message_item("typed1", "user", "מה השעה?"), ConversationItemCreateEvent),
     "tool output": (realtime.tool_output("call_1", "12:00"), ConversationItemCreateEvent),
     "answer": (realtime.response_create("kav1", "answer"), ResponseCreateEvent),
     "phrase": (realtime.response_create("kav1", "phrase"), ResponseCreateEvent),
@@ -80,7 +81,7 @@ def test_the_session_is_known_to_the_vendors_types_and_reasons_only_where_it_may
     model: str, reasons: bool, flow: Flow
 ) -> None:
     chosen = Settings(_env_file=None, OPENAI_REALTIME_MODEL=model)  # type: ignore[call-arg]  # pydantic-settings' own
-    encoded = realtime.session_update(prompt.build_session(chosen, flow))
+    encoded = realtime.session_update(prompt.build_session(chosen, flow), model)
     SessionUpdateEvent.model_validate_json(encoded)
     session = RealtimeSessionCreateRequest.model_validate(json.loads(encoded)["session"], strict=True)
     assert_no_extra(session)

@@ -7,9 +7,9 @@ import time
 import gevent
 import pytest
 from websockets.frames import Frame, Opcode
-from websockets.protocol import Side
+from websockets.protocol import OPEN, Protocol, Side
 
-from kav.wire.websocket import GOING_AWAY, LINGER_S, Closed, WebSocket
+from kav.wire.websocket import GOING_AWAY, LINGER_S, MAX_PONGS, Closed, WebSocket
 from tests.wire.peers import Peer, connected, fill, until
 
 AT_ONCE_S = 0.1
@@ -185,6 +185,29 @@ def test_who_sends_never_waits_for_a_peer_that_does_not_read(side: Side) -> None
         assert gevent.spawn(send_all).get(timeout=1) == "sent"
         peer.read_until(lambda: len(peer.messages) == len(messages))
         assert peer.messages == messages
+
+
+def test_a_peer_that_pings_and_does_not_read_the_answers_is_left() -> None:
+    """Its pongs would pile up, outside of every outbox and its bound."""
+    pings = Protocol(Side.CLIENT, state=OPEN)
+    for _ in range(3 * MAX_PONGS):
+        pings.send_ping(b"x" * 125)
+    with connected(buffer_bytes=SMALL) as (ws, peer):
+        flood = gevent.spawn(peer.sock.sendall, b"".join(pings.data_to_send()))
+        with pytest.raises(Closed, match="does not read"):
+            ws.receive()
+        flood.kill()
+
+
+def test_a_message_in_ever_so_many_empty_pieces_is_one_message() -> None:
+    sender = Protocol(Side.CLIENT, state=OPEN)
+    sender.send_text(b"one", fin=False)
+    for _ in range(1000):
+        sender.send_continuation(b"", fin=False)
+    sender.send_continuation(b" two", fin=True)
+    with connected() as (ws, peer):
+        peer.sock.sendall(b"".join(sender.data_to_send()))
+        assert ws.receive() == b"one two"
 
 
 def test_a_peer_that_stops_reading_is_seen() -> None:

@@ -9,6 +9,7 @@ from contextlib import suppress
 import gevent
 import pytest
 from flask import Flask, Request, Response
+from flask import request as flask_request
 from gevent import socket as gevent_socket
 from gevent.pywsgi import WSGIServer
 from websockets.protocol import Side
@@ -25,7 +26,7 @@ UPGRADE = {
     "Sec-WebSocket-Version": "13",
     "Sec-WebSocket-Key": KEY,
 }
-HEADER_TIMEOUT_S, KEEP_ALIVE_S = 0.2, 0.5
+HEADER_TIMEOUT_S, KEEP_ALIVE_S, REQUEST_TIMEOUT_S = 0.2, 0.5, 0.4
 
 
 class ImpatientHandler(WebSocketHandler):
@@ -33,12 +34,14 @@ class ImpatientHandler(WebSocketHandler):
 
     header_timeout_s = HEADER_TIMEOUT_S
     keep_alive_s = KEEP_ALIVE_S
+    request_timeout_s = REQUEST_TIMEOUT_S
 
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[tuple[str, int]]:
     app = Flask("server")
     app.add_url_rule("/plain", "plain", lambda: "plain")
+    app.add_url_rule("/form", "form", lambda: flask_request.form.get("a", ""), methods=["POST"])
 
     def admit(upgrade: Request) -> Response | None:
         return Response("full\n", 503) if upgrade.headers.get("X-Full") else None
@@ -176,6 +179,32 @@ def test_headers_that_trickle_in_do_not_buy_time(client: socket.socket) -> None:
     slow.kill()
 
 
+@pytest.mark.parametrize("path", ["/form", "/plain", "/nowhere"])
+@pytest.mark.parametrize("asks", [{}, {"Upgrade": "websocket", "Connection": "Upgrade"}])
+def test_a_body_that_does_not_come_is_not_waited_for_whatever_the_request_asks_for(
+    client: socket.socket, asks: dict[str, str | None], path: str
+) -> None:
+    """Whoever sends half a form, and perhaps says `Upgrade`, would otherwise hold a connection for ever."""
+    form = {"Host": "localhost", "Content-Type": "application/x-www-form-urlencoded", "Content-Length": "1000", **asks}
+    client.sendall(request(path, form).replace(b"GET", b"POST", 1) + b"a=")
+    assert REQUEST_TIMEOUT_S / 2 < until_dropped(client) < REQUEST_TIMEOUT_S + 0.5
+
+
+def test_a_body_that_trickles_in_does_not_buy_time(client: socket.socket) -> None:
+    form = {"Host": "localhost", "Content-Type": "application/x-www-form-urlencoded", "Content-Length": "1000"}
+    client.sendall(request("/form", {**form}).replace(b"GET", b"POST", 1))
+
+    def trickle() -> None:
+        with suppress(OSError):
+            while True:
+                client.sendall(b"a")
+                gevent.sleep(0.02)
+
+    slow = gevent.spawn(trickle)
+    assert until_dropped(client) < REQUEST_TIMEOUT_S + 0.5
+    slow.kill()
+
+
 def test_an_idle_connection_is_dropped_after_a_while(client: socket.socket) -> None:
     assert KEEP_ALIVE_S / 2 < until_dropped(client) < KEEP_ALIVE_S + 0.5
 
@@ -184,6 +213,6 @@ def test_a_stream_is_not_dropped_by_the_timeouts_of_http(client: socket.socket) 
     client.sendall(request("/echo", dict(UPGRADE)))
     head(client)
     peer = Peer(client, Side.CLIENT)
-    gevent.sleep(KEEP_ALIVE_S + HEADER_TIMEOUT_S)  # the promise is that nothing happens meanwhile
+    gevent.sleep(KEEP_ALIVE_S + HEADER_TIMEOUT_S + REQUEST_TIMEOUT_S)  # the promise is that nothing happens meanwhile
     peer.send(b"still there")
     peer.read_until(lambda: bool(peer.messages))

@@ -1,0 +1,342 @@
+"""Guards the operator's API: which calls there were, how one went, to end one; docs/openapi.yaml is true."""
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, get_args
+from urllib.parse import urlencode
+
+import pytest
+import yaml
+from flask import Flask
+from hypothesis import HealthCheck, given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+from referencing import Registry
+from referencing.jsonschema import DRAFT202012
+from sqlalchemy import insert
+from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]  # ships no types
+from werkzeug.test import TestResponse
+
+import stream_registry
+from app import Kav, create_app
+from kav.call.actions import EndReason
+from kav.call.events import Direction
+from kav.call.flow import Flow
+from kav.records.database import build_engine, parse_url
+from kav.records.models import CALLS
+from kav.settings import Settings
+from tests.local_servers import ACCOUNT, TOKEN, TwilioApi, twilio_api
+
+API_TOKEN = "the-operators-token"
+BASE = "https://kav.example.com"
+DESCRIPTION: dict[str, Any] = yaml.safe_load(
+    (Path(__file__).parents[1] / "docs" / "openapi.yaml").read_text(encoding="utf-8")
+)
+URI = "urn:openapi"
+DOCUMENT = Registry[Any]().with_resource(URI, DRAFT202012.create_resource(DESCRIPTION))
+CLINIC = Flow("clinic", "Clinic", "inbound", ("+97231110002",), ("he",), {"he": "שלום."}, {"he": "להתראות."})
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+
+class Operator:
+    """Whoever has the token, in front of one Kav; holds every answer to the description."""
+
+    def __init__(self, app: Flask) -> None:
+        self.app = app
+        self.kav: Kav = app.extensions["kav"]
+        self.client = app.test_client()
+
+    def ask(self, method: str, path: str, *, token: str | None = API_TOKEN, **sent: Any) -> TestResponse:  # noqa: ANN401
+        headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
+        answer = self.client.open(path, method=method, headers=headers, **sent)
+        holds(self.app, method, path, answer)
+        return answer
+
+
+def holds(app: Flask, method: str, path: str, answer: TestResponse) -> None:
+    """An answer has a status that the description names, and just the body that it promises."""
+    rule, _ = app.url_map.bind("localhost").match(path.partition("?")[0], method, return_rule=True)
+    operation = DESCRIPTION["paths"][template(rule.rule)][method.lower()]
+    promised = operation["responses"].get(str(answer.status_code))
+    assert promised is not None, f"{method} {path}: {answer.status_code} is not described: {answer.text}"
+    if "$ref" in promised:
+        promised = DESCRIPTION["components"]["responses"][promised["$ref"].rpartition("/")[2]]
+    schema = promised["content"]["application/json"]["schema"]
+    check({"$ref": URI + schema["$ref"]}, answer.json)
+
+
+def check(schema: dict[str, Any], body: object) -> None:
+    validator = Draft202012Validator(schema, registry=DOCUMENT, format_checker=Draft202012Validator.FORMAT_CHECKER)
+    assert [error.message for error in validator.iter_errors(body)] == []
+
+
+def template(rule: str) -> str:
+    return rule.replace("<", "{").replace(">", "}")
+
+
+@pytest.fixture
+def api() -> Iterator[TwilioApi]:
+    with twilio_api() as api:
+        yield api
+
+
+@pytest.fixture
+def start(api: TwilioApi, tmp_path: Path) -> Iterator[Callable[..., Operator]]:
+    started: list[Operator] = []
+
+    def start(*, records: bool = True, **changed: object) -> Operator:
+        known: dict[str, Any] = {
+            "DATABASE_URL": f"sqlite:///{tmp_path / 'kav.db'}",
+            "KAV_API_TOKEN": API_TOKEN,
+            "PUBLIC_BASE_URL": BASE,
+            "TWILIO_ACCOUNT_SID": ACCOUNT,
+            "TWILIO_AUTH_TOKEN": TOKEN,
+            "TWILIO_API_BASE_URL": api.url,
+            **changed,
+        }
+        app = create_app(Settings(_env_file=None, **known))  # type: ignore[call-arg]  # pydantic-settings' own argument
+        operator = Operator(app)
+        if records:
+            assert operator.kav.records.start().wait(10)
+        started.append(operator)
+        return operator
+
+    stream_registry.registry.clear()
+    yield start
+    stream_registry.registry.clear()
+    for operator in started:
+        operator.kav.records.stop(5)
+
+
+@pytest.fixture
+def operator(start: Callable[..., Operator]) -> Operator:
+    return start()
+
+
+def store(operator: Operator, number: int, **known: Any) -> str:  # noqa: ANN401 - a call's fields
+    call_sid = f"CA{number:032x}"
+    known = {"direction": "inbound", "business": "clinic", "from_number": "+972501234567"} | known
+    saved = operator.kav.records.save_call(call_sid, created_at=NOON + timedelta(minutes=number), **known)
+    assert saved.wait(5)
+    return call_sid
+
+
+def going_on(call_sid: str = "CAlive") -> stream_registry.Entry:
+    return stream_registry.register(
+        call_sid, direction="inbound", flow=CLINIC, from_number="+972501", to_number="+9723"
+    )
+
+
+def code(answer: TestResponse, status: int) -> str:
+    assert answer.status_code == status, answer.text
+    assert answer.json is not None
+    told: str = answer.json["error"]["code"]
+    assert all(answer.json["error"].values()), "code, message and remedy"
+    return told
+
+
+# The description
+
+
+def test_every_route_of_the_operators_is_described_and_no_other(operator: Operator) -> None:
+    served = {
+        (template(rule.rule), method)
+        for rule in operator.app.url_map.iter_rules()
+        if rule.endpoint.partition(".")[0] in ("calls", "records")
+        for method in rule.methods or ()
+        if method not in ("HEAD", "OPTIONS")
+    }
+    verbs = ("get", "post", "put", "patch", "delete")
+    described = {(path, verb.upper()) for path, item in DESCRIPTION["paths"].items() for verb in item if verb in verbs}
+    assert served == described
+
+
+def test_the_description_knows_every_word_that_kav_uses() -> None:
+    schemas = DESCRIPTION["components"]["schemas"]
+    assert schemas["EndReason"]["enum"] == list(get_args(EndReason))
+    assert schemas["Direction"]["enum"] == list(get_args(Direction))
+
+
+def test_the_description_is_served_to_anybody(operator: Operator) -> None:
+    answer = operator.client.get("/openapi.yaml")
+    assert answer.status_code == 200
+    assert yaml.safe_load(answer.text) == DESCRIPTION
+
+
+# Who may ask
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/calls"), ("GET", "/calls/CAx"), ("POST", "/calls/CAx/end"), ("POST", "/calls")]
+)
+def test_nobody_gets_an_answer_without_the_token(operator: Operator, method: str, path: str) -> None:
+    entry = going_on("CAx")
+    assert code(operator.ask(method, path, token=None), 401) == "unauthorized"
+    assert code(operator.ask(method, path, token="another"), 401) == "unauthorized"
+    assert not entry["ended"]
+
+
+def test_without_a_configured_token_nobody_may_ask(start: Callable[..., Operator]) -> None:
+    assert code(start(KAV_API_TOKEN="").ask("GET", "/calls"), 503) == "no_token_configured"
+
+
+# Calls
+
+
+def test_a_call_is_told_with_all_it_brought(operator: Operator) -> None:
+    call_sid = store(operator, 1, end_reason="goodbye", flow_done=True, ended_at=NOON, socket_ghost_ms=1.5)
+    records = operator.kav.records
+    records.save_stream("MZ1", call_sid, opened_at=NOON, frames_in=5, barge_ins=1)
+    records.save_turn(call_sid, 1, who="bot", kind="phrase", text="שלום", heard="שלום", at_ms=0, audio_ms=900)
+    records.save_answer(call_sid, "name", value="דנה", position=1)
+    records.save_breach(call_sid, 1, what="resume phrase missing", at_ms=5)
+    records.save_tool_call(call_sid, "c1", name="free_slots", arguments="{}", output="[]", duration_ms=40)
+    records.save_recording(call_sid, "RE1", duration_s=12)
+    assert records.save_usage(call_sid, "gpt-realtime-2.1", responses=2, cost_micro_usd=1234).wait(5)
+    told = operator.ask("GET", f"/calls/{call_sid}").json
+    assert told is not None
+    assert (told["turns"][0]["heard"], told["answers"][0]["value"]) == ("שלום", "דנה")
+    assert (told["cost_micro_usd"], told["answered_steps"], told["barge_ins"], told["live"]) == (1234, 1, 1, False)
+    assert told["created_at"] == "2026-11-23T12:01:00.000+00:00"
+    assert all(told[part] for part in ("streams", "breaches", "tool_calls", "usage", "recordings"))
+
+
+def test_a_call_that_goes_on_says_so(operator: Operator) -> None:
+    going_on(store(operator, 1))
+    told = operator.ask("GET", "/calls/CA00000000000000000000000000000001").json
+    assert told is not None
+    assert told["live"] is True
+
+
+def test_a_call_that_is_not_known_is_not_found(operator: Operator) -> None:
+    assert code(operator.ask("GET", "/calls/CAnothing"), 404) == "no_such_call"
+
+
+def test_pages_follow_one_another_without_a_gap(operator: Operator) -> None:
+    sids = [store(operator, number) for number in range(7)]
+    seen, after = [], ""
+    while True:
+        page = operator.ask("GET", f"/calls?{urlencode({'limit': 3, 'after': after})}").json
+        assert page is not None
+        seen += [call["call_sid"] for call in page["calls"]]
+        after = page["next"]
+        if after is None:
+            break
+    assert seen == sids[::-1], "the newest first, each once"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"business": "sales"},
+        {"direction": "outbound"},
+        {"number": "+972509999999"},
+        {"end_reason": "silence"},
+        {"since": "2026-11-23T12:02:00Z"},
+        {"since": "2026-11-23T14:02:00+02:00", "until": "2026-11-23T12:03:00Z"},
+    ],
+)
+def test_filters_leave_only_what_was_asked_for(operator: Operator, asked: dict[str, str]) -> None:
+    store(operator, 1)
+    other = {"business": "sales", "direction": "outbound", "from_number": "+972509999999", "end_reason": "silence"}
+    wanted = store(operator, 2, **other)
+    page = operator.ask("GET", f"/calls?{urlencode(asked)}").json
+    assert page is not None
+    assert [call["call_sid"] for call in page["calls"]] == [wanted]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        *("limit=0", "limit=201", "limit=x", "limit=%D9%A1", "since=yesterday", "until=2026-11-23", "direction=up"),
+        *("end_reason=bored", "colour=red", "since=2026-11-23T12:00:00"),
+    ],
+)
+def test_a_filter_that_cannot_be_understood_is_refused(operator: Operator, asked: str) -> None:
+    assert code(operator.ask("GET", f"/calls?{asked}"), 400) == "invalid_filter"
+
+
+def test_a_cursor_that_was_made_up_is_refused(operator: Operator) -> None:
+    assert code(operator.ask("GET", "/calls?after=bogus"), 400) == "invalid_cursor"
+
+
+@examples(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(
+    st.dictionaries(
+        st.sampled_from(("business", "number", "direction", "end_reason", "since", "until", "limit", "after")),
+        st.text(max_size=40),
+    )
+)
+def test_whatever_is_asked_the_answer_is_a_described_one(operator: Operator, asked: dict[str, str]) -> None:
+    operator.ask("GET", f"/calls?{urlencode(asked)}")
+
+
+def test_a_database_that_is_away_is_said_in_words(start: Callable[..., Operator], tmp_path: Path) -> None:
+    operator = start(records=False, DATABASE_URL=f"sqlite:///{tmp_path / 'nowhere' / 'kav.db'}")
+    assert code(operator.ask("GET", "/calls"), 503) == "records_away"
+    assert code(operator.ask("GET", "/calls/CAx"), 503) == "records_away"
+
+
+def test_ten_thousand_calls_page_in_under_100_ms(operator: Operator) -> None:
+    rows = [
+        {"call_sid": f"CA{number:032x}", "business": "clinic", "created_at": NOON, "updated_at": NOON}
+        for number in range(10_000)
+    ]
+    with build_engine(parse_url(operator.kav.settings.DATABASE_URL), "write").begin() as connection:
+        connection.execute(insert(CALLS), rows)
+    took, after, seen = [], "", 0
+    for _ in range(5):
+        began = time.perf_counter()
+        page = operator.client.get(
+            f"/calls?{urlencode({'after': after, 'business': 'clinic'})}",
+            headers={"Authorization": f"Bearer {API_TOKEN}"},
+        ).json
+        took.append(time.perf_counter() - began)
+        assert page is not None
+        after, seen = page["next"], seen + len(page["calls"])
+    assert seen == 250
+    assert min(took) < 0.1, took
+
+
+# The end of a call
+
+
+def test_a_call_that_goes_on_is_ended(operator: Operator) -> None:
+    woken: list[bool] = []
+    entry = going_on()
+    entry["wake"] = lambda: woken.append(True)
+    answer = operator.ask("POST", "/calls/CAlive/end")
+    assert answer.json == {"call_sid": "CAlive", "ended": True, "end_reason": "operator", "by_this_request": True}
+    assert (entry["ended"], entry["end_reason"], woken) == (True, "operator", [True])
+
+
+def test_a_call_that_has_ended_stays_as_it_ended(operator: Operator) -> None:
+    going_on()
+    stream_registry.end("CAlive", "goodbye")
+    answer = operator.ask("POST", "/calls/CAlive/end")
+    assert answer.json == {"call_sid": "CAlive", "ended": True, "end_reason": "goodbye", "by_this_request": False}
+
+
+def test_a_call_that_nobody_knows_cannot_be_ended(operator: Operator) -> None:
+    assert code(operator.ask("POST", "/calls/CAnothing/end"), 404) == "no_such_call"
+
+
+def test_a_call_that_still_rings_is_hung_up_by_twilio(operator: Operator, api: TwilioApi) -> None:
+    order = {"to": "050-123 4567", "flow": "sales", "variables": {"name": "דנה"}, "anytime": True}
+    placed = operator.ask("POST", "/calls", json=order).json
+    assert placed is not None
+    call_sid = placed["call_sid"]
+    api.calls[call_sid] = {"status": "in-progress"}
+    assert code(operator.ask("POST", "/calls/CAother/end"), 404) == "no_such_call"
+    path = next(form["StatusCallback"] for _, _, form, _ in api.seen if "StatusCallback" in form).removeprefix(BASE)
+    rings = {"CallSid": call_sid, "CallStatus": "ringing", "Direction": "outbound-api"}
+    signature = RequestValidator(TOKEN).compute_signature(BASE + path, rings)
+    assert operator.client.post(path, data=rings, headers={"X-Twilio-Signature": signature}).status_code == 204
+    answer = operator.ask("POST", f"/calls/{call_sid}/end")
+    assert answer.json == {"call_sid": call_sid, "ended": True, "end_reason": None, "by_this_request": True}
+    assert [form for _, path, form, _ in api.seen if path.endswith(f"/{call_sid}.json")][-1]["Status"] == "completed"
