@@ -20,7 +20,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import click
 import gevent
@@ -43,7 +42,7 @@ import twilio_gate
 from kav import commands, console, log
 from kav.after_call import AfterCall
 from kav.bearer import is_bearer
-from kav.flow_files import FOLDER, FlowFileError, Flows, load_flows, secrets_of, usable
+from kav.flow_files import FlowFileError, Flows, folder_of, load_flows, secrets_of, usable
 from kav.records import Records, durability_warning
 from kav.settings import Settings, read_secrets
 from kav.tickets import Tickets
@@ -119,8 +118,8 @@ def create_app(settings: Settings | None = None) -> Flask:
 def _flows(settings: Settings) -> Flows:
     """Read the flow files; a command of the command line works without them, for one of them tells what is wrong."""
     try:
-        folder = Path(settings.KAV_FLOWS) if settings.KAV_FLOWS else FOLDER
-        return load_flows(folder, ("*",) if settings.KAV_REHEARSAL else settings.KAV_DEFAULT_NUMBERS)
+        default_numbers = ("*",) if settings.KAV_REHEARSAL else settings.KAV_DEFAULT_NUMBERS
+        return load_flows(folder_of(settings.KAV_FLOWS), default_numbers)
     except FlowFileError:
         if click.get_current_context(silent=True) is None:
             raise

@@ -13,11 +13,12 @@ from flask.cli import with_appcontext
 from sqlalchemy.exc import DBAPIError
 
 from kav.doctor import FALLBACK_PATH, STATUS_PATH, VOICE_PATH, base_url_fault, examine
-from kav.flow_files import FOLDER, Checked, FlowFileError, check_folder, load_flows, secrets_of
+from kav.flow_files import Checked, FlowFileError, check_folder, folder_of, load_flows, secrets_of
 from kav.records import migration, retention
 from kav.records.database import build_engine, parse_url, summary
 from kav.records.errors import RecordsError
 from kav.settings import Settings, read_secrets
+from kav.wire.twilio_recordings import delete_recording
 from kav.wire.twilio_rest import TwilioRest, TwilioRestError
 
 E164 = re.compile(r"\+[1-9]\d{6,14}")
@@ -71,9 +72,11 @@ def doctor() -> None:
 
 
 @click.command("check-flows")
-@click.argument("folder", type=click.Path(path_type=Path), default=FOLDER)
-def check_flows(folder: Path) -> None:
-    """Check the flow files of FOLDER (default: flows): a line each; exit status 1 when any of them has a fault."""
+@click.argument("folder", type=click.Path(path_type=Path), default=None)
+@with_appcontext
+def check_flows(folder: Path | None) -> None:
+    """Check the flow files of FOLDER (default: KAV_FLOWS): a line each; exit status 1 when any of them has a fault."""
+    folder = folder or folder_of(_settings().KAV_FLOWS)
     near = folder.resolve().is_relative_to(Path.cwd())
     checked = check_folder(Path(os.path.relpath(folder)) if near else folder)
     for one in checked:
@@ -113,19 +116,33 @@ def erase(number: str) -> None:
         engine = build_engine(parse_url(_settings().DATABASE_URL), "write")
         with engine.begin() as connection:
             migration.upgrade(connection)
+            recordings = retention.recordings_of(connection, wanted)
+        _delete_recordings(recordings)
         erased = retention.erase_everywhere(engine, wanted)
     except (RecordsError, DBAPIError) as error:
         raise click.ClickException(f"not all is erased; run it again. {summary(error)}") from error
     engine.dispose()
     click.echo(f"{wanted}: {erased.calls} calls erased, with {erased.parts} turns, answers, breaches and tool calls.")
+    if recordings:
+        click.echo(f"{len(recordings)} recordings are deleted at Twilio.")
     click.echo("An entry of the do-not-call list stays. Twilio and OpenAI keep records of their own.")
+
+
+def _delete_recordings(recordings: list[str]) -> None:
+    """Delete them at Twilio before Kav forgets which they are."""
+    rest = TwilioRest(_settings())
+    try:
+        for recording in recordings:
+            delete_recording(rest, recording)
+    except TwilioRestError as error:
+        raise click.ClickException(f"nothing is erased yet, for a recording is still at Twilio. {error}") from error
 
 
 def _own_numbers() -> set[str]:
     """The numbers that Kav answers or calls from, as far as its flow files can be read."""
     own = set(_settings().KAV_DEFAULT_NUMBERS)
     try:
-        return own.union(*(flow.numbers for flow in load_flows().flows))
+        return own.union(*(flow.numbers for flow in load_flows(folder_of(_settings().KAV_FLOWS)).flows))
     except FlowFileError:
         return own
 
@@ -136,7 +153,7 @@ def notes(settings: Settings, number: str, base: str) -> list[str]:
     if base != settings.PUBLIC_BASE_URL:
         said.append(f"Kav must run with PUBLIC_BASE_URL={base}, or it refuses Twilio's signatures.")
     try:
-        answered = load_flows(default_numbers=settings.KAV_DEFAULT_NUMBERS).inbound(number) is not None
+        answered = load_flows(folder_of(settings.KAV_FLOWS), settings.KAV_DEFAULT_NUMBERS).inbound(number) is not None
     except FlowFileError:
         return [*said, "Kav does not start with its flow files as they are: run `flask --app app check-flows`."]
     if not answered:

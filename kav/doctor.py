@@ -16,7 +16,7 @@ import websocket
 from sqlalchemy.exc import SQLAlchemyError
 from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]  # ships no types
 
-from kav.flow_files import FlowFileError, load_flows
+from kav.flow_files import FlowFileError, folder_of, load_flows
 from kav.records import durability_warning, migration
 from kav.records.database import build_engine, parse_url, summary
 from kav.records.errors import DatabaseMisconfiguredError
@@ -72,7 +72,7 @@ def check_settings(settings: Settings) -> Iterator[Finding]:
 def check_flows(settings: Settings) -> Iterator[Finding]:
     """Kav does not start with a flow file that cannot be used."""
     try:
-        flows = load_flows(default_numbers=settings.KAV_DEFAULT_NUMBERS).flows
+        flows = load_flows(folder_of(settings.KAV_FLOWS), settings.KAV_DEFAULT_NUMBERS).flows
     except FlowFileError as error:
         yield Finding(f"{len(error.faults)} faults in the flow files", "run: flask --app app check-flows")
     else:
@@ -169,7 +169,7 @@ def check_numbers(settings: Settings, rest: TwilioRest) -> Iterator[Finding]:
 def _unanswered(settings: Settings, ours: list[Number]) -> Iterator[Finding]:
     """A number that rings at Kav and that nobody answers is rejected."""
     try:
-        flows = load_flows(default_numbers=settings.KAV_DEFAULT_NUMBERS)
+        flows = load_flows(folder_of(settings.KAV_FLOWS), settings.KAV_DEFAULT_NUMBERS)
     except FlowFileError:
         return
     for number in ours:

@@ -44,6 +44,8 @@ class TwilioApi:
             return 201, {"sid": "CA7", "status": "queued", **form}
         if resource[1:2] == ["Calls"]:
             return self._call(resource[2], form)
+        if resource[1:2] == ["Recordings"]:
+            return (204, {}) if method == "DELETE" else (404, {})
         if resource[1:2] == ["IncomingPhoneNumbers"]:
             return self._number(resource[2:], target, form)
         return 200, {"sid": ACCOUNT, "status": "active"}
@@ -89,6 +91,9 @@ def twilio_api() -> Iterator[TwilioApi]:
 
         def do_POST(self) -> None:
             self._serve("POST")
+
+        def do_DELETE(self) -> None:
+            self._serve("DELETE")
 
         def _serve(self, method: str) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()

@@ -8,7 +8,7 @@
 """
 
 from kav.flow_files.faults import Fault, FlowFileError
-from kav.flow_files.folder import FOLDER, Checked, Flows, check_folder, load_flows
+from kav.flow_files.folder import FOLDER, Checked, Flows, check_folder, folder_of, load_flows
 from kav.flow_files.reading import read_flow
 from kav.flow_files.tools import fill_in, secrets_of, usable
 
@@ -20,6 +20,7 @@ __all__ = [
     "Flows",
     "check_folder",
     "fill_in",
+    "folder_of",
     "load_flows",
     "read_flow",
     "secrets_of",

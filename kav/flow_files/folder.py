@@ -13,6 +13,11 @@ FOLDER: Final = Path(__file__).parents[2] / "flows"
 ANY_NUMBER: Final = "*"
 
 
+def folder_of(setting: str) -> Path:
+    """Return the folder that KAV_FLOWS names, or the one beside app.py."""
+    return Path(setting) if setting else FOLDER
+
+
 @dataclass(frozen=True, slots=True)
 class Flows:
     """Every business's flow. `default_numbers` are those that the default flow answers, `*` for all."""

@@ -14,7 +14,7 @@ import gevent
 from sqlalchemy import Connection, Engine, case, delete, or_, select, update
 
 from kav.records.database import DatabaseThread, settle, summary
-from kav.records.models import CALLS, DO_NOT_CALL, PARTS, PERSONAL, STREAMS
+from kav.records.models import CALLS, DO_NOT_CALL, PARTS, PERSONAL, RECORDINGS, STREAMS
 
 FIRST_LOOK_S = 60.0  # after the boot, which has better things to do; a dyno may restart daily, so not a day later
 LOOK_EVERY_S = 86_400.0
@@ -61,6 +61,13 @@ def erase(connection: Connection, number: str, at: datetime, limit: int = BATCH)
     parts = sum(connection.execute(delete(table).where(table.c.call_sid.in_(sids))).rowcount for table in PERSONAL)
     connection.execute(update(DO_NOT_CALL).where(DO_NOT_CALL.c.number == number).values(call_sid=None))
     return Erased(len(sids), parts)
+
+
+def recordings_of(connection: Connection, number: str) -> list[str]:
+    """The recordings that Twilio has of calls from or to `number`: they must be deleted there, before they are here."""
+    theirs = or_(CALLS.c.from_number == number, CALLS.c.to_number == number)
+    query = select(RECORDINGS.c.recording_sid).join(CALLS, CALLS.c.call_sid == RECORDINGS.c.call_sid).where(theirs)
+    return list(connection.execute(query).scalars())
 
 
 def erase_everywhere(engine: Engine, number: str) -> Erased:

@@ -9,6 +9,7 @@ import re
 import ssl
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from http.client import HTTPException, HTTPResponse
@@ -18,6 +19,7 @@ from urllib.error import HTTPError
 from twilio.twiml.voice_response import Start, VoiceResponse  # type: ignore[import-untyped]  # ships no types
 
 from kav.settings import Settings
+from kav.wire.twilio_rest import NotFoundError, TwilioRest
 
 RECORDING_SID: Final = re.compile(r"RE[0-9a-f]{32}")
 TIMEOUT_S: Final = 15.0
@@ -81,6 +83,12 @@ def read_sound(settings: Settings, recording_sid: str, part: str = "") -> Sound:
         raise NoSound(502, f"Twilio did not answer ({type(error).__name__})") from error
     headers = {name: value for name in PASSED_ON if (value := answer.headers.get(name))}
     return Sound(answer.status, headers, _pieces(answer))
+
+
+def delete_recording(rest: TwilioRest, recording_sid: str) -> None:
+    """Delete a recording at Twilio; one that is not there any more is a success. Raises TwilioRestError."""
+    with suppress(NotFoundError):
+        rest.ask(f"recording {recording_sid}", lambda client: client.recordings(recording_sid).delete())
 
 
 def _pieces(answer: HTTPResponse) -> Iterator[bytes]:

@@ -7,11 +7,13 @@ from click.testing import Result
 from flask import Flask
 
 from kav import commands
+from kav.settings import Settings
 from tests.flows.files import SMALL, write
 
 
-def check(*arguments: str) -> Result:
+def check(*arguments: str, flows: str = "") -> Result:
     app = Flask("kav-check-flows")
+    app.config["KAV_SETTINGS"] = Settings(_env_file=None, KAV_FLOWS=flows)  # type: ignore[call-arg]  # pydantic-settings' own
     commands.init_app(app)
     result: Result = app.test_cli_runner().invoke(args=["check-flows", *arguments])
     return result
@@ -22,6 +24,13 @@ def test_each_file_that_is_right_has_a_line(tmp_path: Path, monkeypatch: pytest.
     write(tmp_path, SMALL)
     result = check(".")
     assert (result.exit_code, result.output) == (0, "bakery.yaml: ok (bakery; inbound; +97231110042; 3 steps)\n")
+
+
+def test_without_a_folder_those_are_checked_that_kav_runs_with(tmp_path: Path) -> None:
+    write(tmp_path, SMALL)
+    result = check(flows=str(tmp_path))
+    assert (result.exit_code, result.output.count("\n")) == (0, 1)
+    assert "bakery.yaml: ok" in result.output
 
 
 def test_each_fault_has_a_line_and_the_command_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
