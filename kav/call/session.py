@@ -131,7 +131,8 @@ class CallSession:
         if self._deadlines.model_seen_at is not None:
             return []
         self._deadlines.model_seen_at = event.at
-        actions, early = self._open(event.at), self._typed_early
+        early, self._typed_early = self._typed_early, []
+        actions = self._open(event.at)
         return [*actions, *(action for line in early for action in self._caller_typed(replace(line, at=event.at)))]
 
     def _open(self, at: float) -> list[Action]:

@@ -121,3 +121,14 @@ def test_silence_counts_anew_from_it() -> None:
     world.created()
     world.now += 1
     assert not any(isinstance(action, act.EndCall) for action in world.do(ev.Tick(world.now)))
+
+
+def test_what_was_typed_early_is_told_to_one_model_and_not_again_to_the_one_that_takes_its_place() -> None:
+    world = World(CallSession(replace(RULES, reconnects=1), Conversation(FLOW, {"he": {"resumed": "הקו התנתק."}})))
+    world.do(ev.StreamStarted(world.now))
+    world.typed("שלום")
+    for _ in range(2):
+        world.do(ev.ModelReady(world.now))
+        world.do(ev.ModelLost(world.now, "reset"))
+        world.requested = world.active = None
+    assert len(world.of(act.AddCallerText)) == 1
