@@ -39,6 +39,10 @@ MAX_PHONES: Final = 10
 TURNS_TOLD: Final = 12
 """Of a call, at each look: older ones do not change any more."""
 
+LEFT_TO_RIGHT: Final = "\u2066"
+ISOLATE_ENDS: Final = "\u2069"
+"""Around a number: its plus sign would wander to its other end among Hebrew words (Unicode, UAX 9)."""
+
 NUMBER: Final = re.compile(r"\+?[0-9]{3,15}")
 
 
@@ -174,11 +178,14 @@ class PhonePages:
 
     def _end(self, entry: Entry) -> dict[str, Any]:
         t, flow = self.base.translator(), entry["flow"]
-        rings = stream_registry.handed_over(entry) and flow.transfer is not None
+        transfer = flow.transfer if stream_registry.handed_over(entry) else None
         return {
             "why": self.base.texts.name(self.base.current_language(), "phone_end", entry["end_reason"] or ""),
             "epilogue": self.exchange.epilogue(entry),
-            "rings": t("phone.rings", number=flow.transfer.to) if rings and flow.transfer is not None else "",
+            "rings": t("phone.rings", number=f"{LEFT_TO_RIGHT}{transfer.to}{ISOLATE_ENDS}")
+            if transfer is not None
+            else "",
+            "record": url_for("console.call", call_sid=entry["call_sid"]),
         }
 
 

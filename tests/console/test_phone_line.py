@@ -1,16 +1,19 @@
 """The browser phone's line: Twilio's protocol on a socket of its own, typed lines, and a record like any call's."""
 
 import asyncio
+import signal
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
-from rehearsal.model import ObedientScript
+from rehearsal.model import CallTool, ObedientScript
 from rehearsal.world import World
 from tests.console.browser import BROWSER, PASSWORD, Operator, Page, called, until
 from tests.line.ending import record
 from tests.line.listening import SPEECH, Voiced, noise, say
+from tests.line.test_conversation import Judging
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +27,7 @@ async def world() -> AsyncIterator[World]:
         "SILENCE_ASK_S": "30",
         "SILENCE_CLOSE_S": "40",
         "DRAIN_SECONDS": "0",
+        "MODEL_RECONNECTS": "0",
     }
     async with World(settings) as world:
         yield world
@@ -44,6 +48,12 @@ async def greeted(world: World, operator: Operator, *answers: bytes, greeting_ms
     return page
 
 
+async def ended(world: World, page: Page) -> dict[str, Any]:
+    """The call's record, when all of its end is written."""
+    found = await record(world, page.sid, lambda found: found.whole and found.call["terminal_status"] is not None)
+    return found.call
+
+
 def heard_ms(page: Page) -> float:
     return page.stream.playback.heard_ms(time.monotonic())
 
@@ -62,10 +72,10 @@ async def test_its_record_says_browser_and_who_hung_up_and_twilio_is_never_asked
 ) -> None:
     page = await greeted(world, operator)
     page.stream.hang_up()
-    found = await record(world, page.sid, lambda found: found.whole and found.call["terminal_status"] is not None)
-    assert (found.call["from_number"], found.call["direction"]) == (BROWSER, "inbound")
-    assert (found.call["end_reason"], found.call["terminal_status"]) == ("caller_hung_up", "completed")
-    assert found.call["line_ghost_ms"] is None
+    found = await ended(world, page)
+    assert (found["from_number"], found["direction"]) == (BROWSER, "inbound")
+    assert (found["end_reason"], found["terminal_status"]) == ("caller_hung_up", "completed")
+    assert found["line_ghost_ms"] is None
     await asyncio.sleep(1.2)  # twice as long as Kav would wait before it asks
     assert [asked for asked in world.twilio.rest.requests if page.sid in asked.path] == []
 
@@ -134,8 +144,8 @@ async def test_a_page_that_is_closed_without_a_word_ends_its_call(world: World, 
     page.stream.drop("reset", verb_ends=False)
     state = await page.over()
     assert state["why"]
-    found = await record(world, page.sid, lambda found: found.whole)
-    assert found.call["end_reason"] == "socket_lost"
+    found = await ended(world, page)
+    assert found["end_reason"] == "socket_lost"
 
 
 async def test_an_outbound_flow_calls_the_page_and_is_filled_with_what_was_written(
@@ -145,8 +155,8 @@ async def test_an_outbound_flow_calls_the_page_and_is_filled_with_what_was_writt
     await until(lambda: page.items("system"), "the greeting's order")
     assert "דנה" in page.items("system")[0]["content"][0]["text"]
     page.stream.hang_up()
-    found = await record(world, page.sid, lambda found: found.whole)
-    assert (found.call["direction"], found.call["to_number"]) == ("outbound", BROWSER)
+    found = await ended(world, page)
+    assert (found["direction"], found["to_number"]) == ("outbound", BROWSER)
 
 
 async def test_a_lost_model_is_told_as_the_apology_that_twilio_would_say(world: World, operator: Operator) -> None:
@@ -155,3 +165,39 @@ async def test_a_lost_model_is_told_as_the_apology_that_twilio_would_say(world: 
     state = await page.over()
     assert "תקלה" in state["epilogue"]
     assert state["rings"] == ""
+
+
+async def test_a_hand_over_is_announced_and_then_told_as_the_number_that_would_ring(
+    world: World, operator: Operator
+) -> None:
+    script = Judging([CallTool("transfer_to_human", {"language": "he"})])
+    page = await called(world, operator, script, flow="locksmith")
+    await until(lambda: heard_ms(page) >= 300, "the greeting")
+    page.type("תעבירו אותי לבן אדם")
+    state = await page.over()
+    assert heard_ms(page) >= 600, "the announcement was heard"
+    assert "+97231110009" in state["rings"]
+    assert state["epilogue"] == ""
+    found = await ended(world, page)
+    assert (found["end_reason"], found["terminal_status"]) == ("transferred", "completed")
+
+
+async def test_a_typed_answer_moves_the_script_on(world: World, operator: Operator) -> None:
+    answer = CallTool("answer_step", {"step": "problem", "value": "ננעלתי בחוץ", "language": "he"})
+    page = await called(world, operator, Judging([answer]), flow="locksmith")
+    await until(lambda: heard_ms(page) >= 300, "the greeting")
+    before = (await page.state())["step"]
+    page.type("ננעלתי בחוץ")
+    await until(lambda: heard_ms(page) >= 600, "the next question")
+    assert (before, (await page.state())["step"]) == ("problem", "city")
+    page.stream.hang_up()
+
+
+async def test_a_drain_lets_no_page_begin_and_ends_its_record(operator: Operator, world: World) -> None:
+    """Last of its module: it stops Kav."""
+    page = await greeted(world, operator)
+    world.kav.signal(signal.SIGTERM)
+    await until(lambda: page.stream.over.is_set(), "the end")
+    await world.kav.ended()
+    found = await ended(world, page)
+    assert (found["end_reason"], found["terminal_status"]) == ("shutdown", "completed")

@@ -3,7 +3,7 @@
 import { Call, NotPlaced } from "./call.js";
 
 const KEYS = "0123456789*#";
-const SPEAKS = 0.01; // a peak above this is the bot's voice, not the filter's ringing
+const SOUNDS_S = 0.02; // more than this is still to be played: the bot has not ended
 
 const find = (id) => document.getElementById(id);
 const phone = find("phone");
@@ -20,8 +20,8 @@ const show = {
     find("mute").hidden = true;
     find("line").focus();
   },
-  level({ peak }) {
-    if (peak > SPEAKS) say("bot");
+  level({ waiting }) {
+    if (waiting > SOUNDS_S) say("bot");
     else if (find("lamp").dataset.state === "bot") say("nobody");
   },
   talk(state) {
@@ -34,6 +34,7 @@ const show = {
     find("place").hidden = false;
     const lines = state ? [phone.dataset.ended, state.why, state.epilogue, state.rings] : [phone.dataset.lost];
     find("epilogue").replaceChildren(...lines.filter(Boolean).map(paragraph));
+    if (state) find("epilogue").append(linkTo(state.record, find("epilogue").dataset.record));
     find("epilogue").hidden = false;
     find("place").querySelector("button").focus();
   },
@@ -42,6 +43,13 @@ const show = {
 function paragraph(text) {
   const made = document.createElement("p");
   made.dir = "auto";
+  made.textContent = text;
+  return made;
+}
+
+function linkTo(url, text) {
+  const made = document.createElement("a");
+  made.href = url;
   made.textContent = text;
   return made;
 }
