@@ -46,9 +46,10 @@ from kav.flow_files import FlowFileError, Flows, folder_of, load_flows, secrets_
 from kav.records import Records, durability_warning
 from kav.settings import Settings, read_secrets
 from kav.tickets import Tickets
+from kav.wire.connector import Connector, Endpoint
 from kav.wire.http_tools import HttpTools
 from kav.wire.model_leg import ModelLeg
-from kav.wire.realtime import Connector, Endpoint
+from kav.wire.twilio_recordings import forget_recording
 from kav.wire.twilio_rest import TwilioRest
 from kav.wire.websocket_server import AdmittingSock, WebSocketHandler
 
@@ -82,10 +83,13 @@ def create_app(settings: Settings | None = None) -> Flask:
     settings = settings or Settings()
     phrases = prompt.load_phrases()
     flows, tools = _with_tools(_flows(settings), settings)
-    records = Records(
-        settings.DATABASE_URL, retention_days=settings.RETENTION_DAYS, store_words=settings.KAV_STORE_WORDS
-    )
     rest = TwilioRest(settings)
+    records = Records(
+        settings.DATABASE_URL,
+        retention_days=settings.RETENTION_DAYS,
+        store_words=settings.KAV_STORE_WORDS,
+        forget_recording=lambda recording_sid: forget_recording(rest, recording_sid),
+    )
     media = media_desk.MediaDesk(settings, _connector(settings), phrases, flows, records, tools)
 
     app = Flask(__name__, static_folder=None)

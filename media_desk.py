@@ -21,7 +21,8 @@ from kav.flow_files import Flows
 from kav.log import about
 from kav.records import Records
 from kav.settings import Settings
-from kav.wire import realtime, twilio_media
+from kav.wire import twilio_media
+from kav.wire.connector import Connector
 from kav.wire.http_tools import HttpTools
 from kav.wire.model_leg import ModelLeg
 from kav.wire.websocket import POLICY_VIOLATION, WebSocket
@@ -46,7 +47,7 @@ class MediaDesk:
     def __init__(
         self,
         settings: Settings,
-        connector: realtime.Connector,
+        connector: Connector,
         phrases: prompt.Phrases,
         flows: Flows,
         records: Records,

@@ -13,9 +13,8 @@ import gevent
 from gevent.event import Event
 
 from kav.log import about
+from kav.wire.connector import ConnectFailed, Connector
 from kav.wire.realtime import (
-    ConnectFailed,
-    Connector,
     ErrorEvent,
     MalformedEvent,
     SessionUpdated,

@@ -10,8 +10,9 @@ import gevent
 import pytest
 from websockets.protocol import Side
 
+from kav.wire.connector import ConnectFailed, Connection, Connector
 from kav.wire.model_leg import ModelLeg
-from kav.wire.realtime import ConnectFailed, Connection, Connector, Translated
+from kav.wire.realtime import Translated
 from tests.wire.peers import WAIT_S, Peer, connected, until
 
 UPDATED = json.dumps(
