@@ -45,6 +45,13 @@ def delete_before(connection: Connection, moment: datetime, limit: int = BATCH) 
     return len(sids)
 
 
+def recordings_before(connection: Connection, moment: datetime, limit: int = BATCH) -> list[str]:
+    """The recordings of the calls that `delete_before` deletes next."""
+    oldest = select(CALLS.c.call_sid).where(CALLS.c.created_at < moment).order_by(CALLS.c.created_at).limit(limit)
+    query = select(RECORDINGS.c.recording_sid).where(RECORDINGS.c.call_sid.in_(oldest.scalar_subquery()))
+    return list(connection.execute(query).scalars())
+
+
 def erase(connection: Connection, number: str, at: datetime, limit: int = BATCH) -> Erased:
     """Erase, of at most `limit` calls from or to `number`, all that belongs to a person; `Erased()` when none is left.
 
@@ -86,10 +93,20 @@ def erase_everywhere(engine: Engine, number: str) -> Erased:
 
 
 class Janitor:
-    """The greenlet that deletes calls older than `days`, once a day, on the writer's thread; 0 days: never."""
+    """The greenlet that deletes calls older than `days`, once a day, on the writer's thread; 0 days: never.
 
-    def __init__(self, writer: DatabaseThread, days: float, clock: Callable[[], datetime]) -> None:
+    `forget_recording` is told of each recording that is on record no more; it may wait, and raises nothing.
+    """
+
+    def __init__(
+        self,
+        writer: DatabaseThread,
+        days: float,
+        clock: Callable[[], datetime],
+        forget_recording: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._writer, self._days, self._clock = writer, days, clock
+        self._forget_recording = forget_recording
         self._greenlet: gevent.Greenlet[..., None] | None = None
 
     def start(self) -> None:
@@ -107,10 +124,16 @@ class Janitor:
         if self._days <= 0:
             return 0
         moment, deleted = self._clock() - timedelta(days=self._days), 0
-        while batch := self._writer.run(lambda connection: delete_before(connection, moment)):
+        while True:
+            recordings, batch = self._writer.run(
+                lambda connection: (recordings_before(connection, moment), delete_before(connection, moment))
+            )
+            if not batch:
+                return deleted
             deleted += batch
+            for recording in recordings:
+                self._forget_recording(recording)
             gevent.sleep(BREATH_S)
-        return deleted
 
     def _run(self) -> None:
         while True:

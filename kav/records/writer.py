@@ -38,7 +38,8 @@ class Records:
     """One installation's records; `clock` gives the time of day, time zone aware.
 
     `retention_days`: calls older than that are deleted, once a day; 0 keeps them for ever. Without `store_words`
-    nothing that anybody said, typed or was told is stored or logged.
+    nothing that anybody said, typed or was told is stored or logged. `forget_recording` is told of recordings (their
+    sids) whose call was deleted.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Records:
         retention_days: float = 0,
         store_words: bool = True,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        forget_recording: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.backend = parse_url(database_url).get_backend_name()
         self._clock, self._read_s, self._store_words = clock, read_s, store_words
@@ -57,7 +59,7 @@ class Records:
         self._readers = [DatabaseThread(database_url, "read") for _ in range(READERS)]
         self._idle: SimpleQueue[DatabaseThread] = SimpleQueue(items=self._readers)
         self._backlog = Backlog(lambda operation: self._writer.run(operation.apply), capacity)
-        self._janitor = retention.Janitor(self._writer, retention_days, clock)
+        self._janitor = retention.Janitor(self._writer, retention_days, clock, forget_recording)
 
     def start(self) -> SaveResult:
         """Begin to write, with the migration first; a database that is away is waited for while calls go on."""

@@ -5,6 +5,7 @@ verbs, both sides apart; `record` of a call's creation is ignored with some noun
 """
 
 import base64
+import logging
 import re
 import ssl
 import urllib.request
@@ -19,7 +20,7 @@ from urllib.error import HTTPError
 from twilio.twiml.voice_response import Start, VoiceResponse  # type: ignore[import-untyped]  # ships no types
 
 from kav.settings import Settings
-from kav.wire.twilio_rest import NotFoundError, TwilioRest
+from kav.wire.twilio_rest import NotFoundError, TwilioRest, TwilioRestError
 
 RECORDING_SID: Final = re.compile(r"RE[0-9a-f]{32}")
 TIMEOUT_S: Final = 15.0
@@ -27,6 +28,8 @@ TIMEOUT_S: Final = 15.0
 
 PIECE_BYTES: Final = 64 * 1024
 PASSED_ON: Final = ("Content-Type", "Content-Length", "Content-Range", "Accept-Ranges")
+
+log = logging.getLogger(__name__)
 
 
 class NoSound(Exception):
@@ -89,6 +92,14 @@ def delete_recording(rest: TwilioRest, recording_sid: str) -> None:
     """Delete a recording at Twilio; one that is not there any more is a success. Raises TwilioRestError."""
     with suppress(NotFoundError):
         rest.ask(f"recording {recording_sid}", lambda client: client.recordings(recording_sid).delete())
+
+
+def forget_recording(rest: TwilioRest, recording_sid: str) -> None:
+    """Delete a recording that is on record no more; one that stays is named in the log, for nobody else knows it."""
+    try:
+        delete_recording(rest, recording_sid)
+    except TwilioRestError as error:
+        log.error("recording %s is still at Twilio, delete it there: %s", recording_sid, error)
 
 
 def _pieces(answer: HTTPResponse) -> Iterator[bytes]:

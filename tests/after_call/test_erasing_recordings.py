@@ -10,6 +10,8 @@ from flask import Flask
 from kav import commands
 from kav.records import Records
 from kav.settings import Settings
+from kav.wire.twilio_recordings import forget_recording
+from kav.wire.twilio_rest import TwilioRest
 from tests.local_servers import ACCOUNT, TOKEN, TwilioApi, twilio_api
 
 THEIRS, OTHERS = "+972501234567", "+972507654321"
@@ -35,15 +37,19 @@ def database_url(tmp_path: Path) -> str:
     return url
 
 
-def erase(database_url: str, api: TwilioApi, account: str = ACCOUNT) -> Result:
-    app = Flask("kav-erase")
-    app.config["KAV_SETTINGS"] = Settings(
+def settings_of(database_url: str, api: TwilioApi, account: str = ACCOUNT) -> Settings:
+    return Settings(
         _env_file=None,  # type: ignore[call-arg]  # pydantic-settings' own
         DATABASE_URL=database_url,
         TWILIO_ACCOUNT_SID=account,
         TWILIO_AUTH_TOKEN=TOKEN,  # type: ignore[arg-type]  # a str for a secret
         TWILIO_API_BASE_URL=api.url,
     )
+
+
+def erase(database_url: str, api: TwilioApi, account: str = ACCOUNT) -> Result:
+    app = Flask("kav-erase")
+    app.config["KAV_SETTINGS"] = settings_of(database_url, api, account)
     commands.init_app(app)
     result: Result = app.test_cli_runner().invoke(args=["erase", THEIRS])
     return result
@@ -55,6 +61,15 @@ def test_the_person_s_recordings_are_deleted_at_twilio_and_nobody_else_s(databas
     assert "1 recordings are deleted at Twilio." in result.output
     deleted = [(method, path.rpartition("/")[2]) for method, path, _, _ in api.seen]
     assert deleted == [("DELETE", f"{RECORDINGS['CA1']}.json")]
+
+
+def test_one_that_twilio_does_not_delete_is_named_in_the_log(api: TwilioApi, caplog: pytest.LogCaptureFixture) -> None:
+    rest = TwilioRest(settings_of("", api))
+    forget_recording(rest, RECORDINGS["CA1"])
+    assert caplog.text == ""
+    api.faults = [401]
+    forget_recording(rest, RECORDINGS["CA2"])
+    assert f"recording {RECORDINGS['CA2']} is still at Twilio" in caplog.text
 
 
 def test_one_that_is_gone_already_is_no_hindrance(database_url: str, api: TwilioApi) -> None:
