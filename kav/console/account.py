@@ -5,7 +5,7 @@ that the page is never behind.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from kav.call.conversation import Conversation
@@ -27,7 +27,8 @@ class Said:
     who: str
     kind: str
     phrase: str
-    at_ms: int
+    begins_ms: int
+    """When it began to be heard: a caller's turn is put down when it is over, the bot's words wait for their turn."""
     text: str
     """What was heard, for the bot; what was said, for the caller."""
     unheard: str
@@ -47,14 +48,14 @@ class Said:
     judge_ms: int | None
 
     @property
-    def begins_ms(self) -> int:
-        """When it began: a caller's turn is put down when it is over."""
-        return max(0, self.at_ms - self.audio_ms) if self.who == "caller" else self.at_ms
-
-    @property
     def ends_ms(self) -> int:
         """When the last of it was heard, or would have been."""
-        return self.at_ms if self.who == "caller" else self.at_ms + self.audio_ms
+        return self.begins_ms + self.audio_ms
+
+    @property
+    def cut_ms(self) -> int:
+        """When the bot fell silent."""
+        return self.begins_ms + self.heard_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,18 +141,22 @@ def of_chronicle(talk: Conversation) -> dict[str, Any]:
 def _turns(rows: Sequence[Row], judged: Sequence[Row]) -> list[Said]:
     judgements = _judgements(rows, judged)
     told: list[Said] = []
-    language = ""
+    language, quiet_from = "", 0
     for row in rows:
         spoken = row["language"] or ""
         told.append(
             _said(row, judgements.get(row["number"], ""), switched=bool(language and spoken not in ("", language)))
         )
+        if told[-1].who == "bot":
+            told[-1] = replace(told[-1], begins_ms=max(told[-1].begins_ms, quiet_from))
+            quiet_from = told[-1].cut_ms
         language = spoken or language
     return told
 
 
 def _said(row: Row, judgement: str, *, switched: bool) -> Said:
     text, audio_ms, by_bot = row["text"] or "", row["audio_ms"] or 0, row["who"] == "bot"
+    at_ms = row["at_ms"] or 0
     heard_ms = audio_ms if row["heard_ms"] is None else min(row["heard_ms"], audio_ms)
     heard = (row["heard"] or "") if by_bot and heard_ms < audio_ms else text
     return Said(
@@ -159,7 +164,7 @@ def _said(row: Row, judgement: str, *, switched: bool) -> Said:
         who=row["who"] or "",
         kind=row["kind"] or "",
         phrase=row["phrase"] or "",
-        at_ms=row["at_ms"] or 0,
+        begins_ms=at_ms if by_bot else max(0, at_ms - audio_ms),
         text=heard.strip(),
         unheard=text[len(heard) :].strip() if text.startswith(heard) else "",
         audio_ms=audio_ms,

@@ -2,10 +2,10 @@
 
 import logging
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 from zoneinfo import ZoneInfo
 
-from flask import Blueprint, Flask, Response, current_app, g, redirect, render_template, request, url_for
+from flask import Blueprint, Flask, Response, abort, current_app, g, redirect, render_template, request, url_for
 from werkzeug.exceptions import HTTPException, TooManyRequests
 from werkzeug.wrappers import Response as AnyResponse
 
@@ -43,6 +43,7 @@ class Base:
         pages.add_url_rule("/login", "login", self.login, methods=["GET", "POST"])
         pages.add_url_rule("/logout", "logout", self.logout, methods=["POST"])
         pages.add_url_rule("/language/<code>", "language", self.language)
+        pages.add_url_rule("/<path:_rest>", "nothing", _nothing)
         return pages
 
     def context(self) -> dict[str, Any]:
@@ -125,6 +126,11 @@ class Base:
 
 def _is_there(endpoint: str) -> bool:
     return endpoint in current_app.view_functions
+
+
+def _nothing(_rest: str) -> NoReturn:
+    """Answer for a page that there is not, with the console's own headers."""
+    abort(404)
 
 
 def warm_up(app: Flask, pages: Blueprint) -> None:

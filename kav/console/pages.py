@@ -35,6 +35,7 @@ from kav.settings import Settings
 from kav.wire.websocket_server import EXTEND
 from media_desk import MediaDesk
 from realtime_prompt_builder import Phrases
+from routes_recordings import RecordingDesk
 
 PAGE: Final = 50
 """Calls on a page of the list."""
@@ -72,6 +73,7 @@ class Pages:
         self._base = base
         self._calls = LiveCalls(load_prices(), settings.OPENAI_REALTIME_MODEL, settings.OPENAI_TRANSCRIBE_MODEL)
         self._scripts = Scripts(console.flows)
+        self._recordings = RecordingDesk(settings, console.records)
         self._viewers = 0
 
     def add_to(self, pages: Blueprint) -> None:
@@ -81,6 +83,7 @@ class Pages:
         pages.add_url_rule("/calls", "calls", self.calls)
         pages.add_url_rule("/calls/<call_sid>", "call", self.call)
         pages.add_url_rule("/calls/<call_sid>/end", "end_call", self.end_call, methods=["POST"])
+        pages.add_url_rule("/recordings/<recording_sid>", "recording", self.recording)
         pages.add_url_rule("/today", "today", self.today)
         pages.add_url_rule("/flows", "flows", self.flows)
         pages.add_url_rule("/flows/<name>", "flow", self.flow)
@@ -189,6 +192,19 @@ class Pages:
             abort(404)
         stream_registry.end(call_sid, "operator")
         return redirect(url_for("console.call", call_sid=call_sid), 303)
+
+    def recording(self, recording_sid: str) -> Response:
+        """Play a recording, as far as it is asked for; it comes from Twilio piece by piece."""
+        response = self._recordings.play(recording_sid)
+        extend, pieces = request.environ.get(EXTEND, int), response.response
+
+        def told() -> Iterator[Any]:
+            for piece in pieces:
+                extend()
+                yield piece
+
+        response.response = told()
+        return response
 
     # Figures
 

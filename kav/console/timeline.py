@@ -11,7 +11,7 @@ from typing import Final
 from kav.console.account import Account, Said
 
 UNITS_PER_S: Final = 22.0
-LEAST_WIDTH: Final = 720.0
+LEAST_WIDTH: Final = 1080.0
 WIDEST: Final = 12_000.0
 MARGIN: Final = 12.0
 NARROWEST: Final = 2.0
@@ -89,20 +89,20 @@ def _stretches(turn: Said) -> Iterator[tuple[str, int, int]]:
             yield "caller", turn.begins_ms, turn.ends_ms
         return
     if turn.heard_ms:
-        yield "heard", turn.at_ms, turn.at_ms + turn.heard_ms
+        yield "heard", turn.begins_ms, turn.cut_ms
     if turn.cut:
-        yield "discarded", turn.at_ms + turn.heard_ms, turn.ends_ms
+        yield "discarded", turn.cut_ms, turn.ends_ms
 
 
 def _events(told: Account) -> Iterator[tuple[str, int, str]]:
     """Yield what happened: kind, ms, and a word about it."""
     for turn in told.turns:
         if turn.cut:
-            yield "barge_in", turn.at_ms + turn.heard_ms, str(turn.number)
+            yield "barge_in", turn.cut_ms, str(turn.number)
         if turn.judgement == "side_question":
             yield "side_question", turn.begins_ms, str(turn.number)
         if turn.kind == "keys":
-            yield "keys", turn.at_ms, turn.text
+            yield "keys", turn.begins_ms, turn.text
         if turn.switched:
             yield "language", turn.begins_ms, turn.language
     for tool in told.tools:
