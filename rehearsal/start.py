@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -20,6 +21,8 @@ speech over real sockets. Kav between them is the real one. Nothing leaves this 
 _STAYS = """\
 Kav stays up at {url} for this machine only (KAV_REHEARSAL); its records go when it goes.
 
+  the console  {url}/console/, its password this time is {password}
+               under Phone you are the caller yourself: type, and the model's stand-in answers
   more calls   make rehearse        every scenario, one after another
   real calls   put OPENAI_API_KEY, TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN, PUBLIC_BASE_URL, KAV_DEFAULT_NUMBERS into .env
                (see .env.example), then `make run` again; the README shows the rest
@@ -84,15 +87,19 @@ async def _rehearse(port: int) -> int:
     from rehearsal.printer import to_terminal
     from rehearsal.prompter import Voices
     from rehearsal.scenario import FOLDER, load
+    from rehearsal.typist import PERSON, Typist
     from rehearsal.world import World
 
     print(_WELCOME, flush=True)
     scenario = load(FOLDER / "first_call.yaml")
     voices = Voices([scenario])
     await asyncio.to_thread(voices.warm_up)
-    async with World(KAV_SETTINGS, speak=voices.speak, signed=False, port=port) as world:
+    password = secrets.token_urlsafe(9)
+    settings = {**KAV_SETTINGS, "KAV_CONSOLE_PASSWORD": password}
+    async with World(settings, speak=voices.speak, signed=False, port=port) as world:
         await rehearse(world, scenario, voices, to_terminal(dict(os.environ)), RECORDINGS / "first_call.wav")
-        print(_STAYS.format(url=world.kav.url), flush=True)
+        world.expect(PERSON, Typist())
+        print(_STAYS.format(url=world.kav.url, password=password), flush=True)
         status = await world.kav.process.wait()
         print(f"Kav ended by itself with {status}:\n{world.kav.log()}", file=sys.stderr)
         return 1
