@@ -20,6 +20,10 @@ MAX_OUTPUT: Final = 2000
 """Characters of a tool's arguments and of its output that are kept."""
 
 
+TAIL_MS: Final = 100
+"""A sentence of which no more than this was cut off was heard: it ends in silence, and the playhead is cautious."""
+
+
 @dataclass(slots=True)
 class Turn:
     """Something that one of the two said; times in ms since the call's first stream began."""
@@ -52,7 +56,7 @@ class Turn:
     @property
     def heard(self) -> str:
         """The words of the bot that the caller heard, to the last whole one, in proportion to their sound."""
-        if self.heard_ms is None or self.heard_ms >= self.audio_ms:
+        if self.heard_ms is None or self.heard_ms >= self.audio_ms - TAIL_MS:
             return self.text
         cut = self.text[: len(self.text) * self.heard_ms // max(1, self.audio_ms)]
         return cut if self.text[len(cut) :].startswith(" ") else cut.rpartition(" ")[0]

@@ -142,3 +142,8 @@ def test_a_second_stream_goes_on_counting() -> None:
 def test_a_share_of_words_never_ends_within_one() -> None:
     turn = Turn(1, "bot", "speak", 0, text="באיזו עיר אתם?", audio={"i": 8000}, heard_ms=550)
     assert turn.heard == "באיזו"
+
+
+def test_a_sentence_whose_last_breath_was_cut_off_was_heard() -> None:
+    turn = Turn(1, "bot", "speak", 0, text="באיזו עיר אתם?", audio={"i": 8000}, heard_ms=930)
+    assert turn.heard == "באיזו עיר אתם?"
