@@ -25,8 +25,11 @@ from kav.settings import Settings
 from kav.wire.twilio_rest import TwilioRest, UnreachableError
 from kav.wire.twilio_sms import send_sms
 
-AT_ONCE: Final = 8
-"""Calls that are worked on at the same time; the others wait, for live calls come first."""
+SUMMARIES_AT_ONCE: Final = 4
+"""One costs 5 ms of this process, which live calls share; a hundred calls of two minutes end at one a second."""
+
+SENT_AT_ONCE: Final = 8
+"""SMS, e-mails and webhooks; one that pauses before it is tried again leaves its place to others."""
 
 MAX_WAITING: Final = 2_000
 """Calls that may wait; beyond them something is wrong that more memory would not mend."""
@@ -47,14 +50,14 @@ class AfterCall:
     """One process's work after calls. `sleep` takes seconds."""
 
     def __init__(
-        self, settings: Settings, records: Records, rest: TwilioRest, *, sleep: Callable[[float], None] = gevent.sleep
+        self, settings: Settings, records: Records, rest: TwilioRest, *, sleep: Callable[[float], object] = gevent.sleep
     ) -> None:
         self._records, self._rest, self._sleep = records, rest, sleep
         self._summarizer = Summarizer(settings)
         self._mail = mail.mail_server(settings.SMTP_URL.get_secret_value(), settings.MAIL_FROM)
         self._webhook_url = settings.KAV_WEBHOOK_URL
         self._webhook_secret = settings.KAV_WEBHOOK_SECRET.get_secret_value()
-        self._places = BoundedSemaphore(AT_ONCE)
+        self._summary_places, self._places = BoundedSemaphore(SUMMARIES_AT_ONCE), BoundedSemaphore(SENT_AT_ONCE)
         self._work = Group()
         self._hurry = Event()
         self._undone: dict[str, set[str]] = {}
@@ -106,25 +109,24 @@ class AfterCall:
 
     def _do(self, report: CallReport) -> None:
         calls_log.about(report.call_sid)
-        with self._places:
-            tasks = self._undone[report.call_sid]
-            findings = self._sum_up(report) if "summary" in tasks else Findings()
-            tasks.discard("summary")
-            sends: dict[str, Callable[[CallReport, Findings], None]] = {
-                "sms": self._send_sms,
-                "email": self._send_mail,
-                "webhook": self._send_webhook,
-            }
-            going = [gevent.spawn(self._send, task, sends[task], report, findings) for task in sorted(tasks)]
-            try:
-                gevent.joinall(going)
-            finally:
-                gevent.killall(going, block=False)
-            del self._undone[report.call_sid]
+        tasks = self._undone[report.call_sid]
+        findings = self._sum_up(report) if "summary" in tasks else Findings()
+        tasks.discard("summary")
+        sends: dict[str, Callable[[CallReport, Findings], None]] = {
+            "sms": self._send_sms,
+            "email": self._send_mail,
+            "webhook": self._send_webhook,
+        }
+        going = [gevent.spawn(self._send, task, sends[task], report, findings) for task in sorted(tasks)]
+        try:
+            gevent.joinall(going)
+        finally:
+            gevent.killall(going, block=False)
+        del self._undone[report.call_sid]
 
     def _sum_up(self, report: CallReport) -> Findings:
         """Return the call's summary and store it; nothing when there is none in time, or Kav stops."""
-        asking = gevent.spawn(self._ask_summary, report)
+        asking = gevent.spawn(self._ask_summary, report)  # it waits for a place within its time
         waited_for: list[Any] = [asking, self._hurry]
         gevent.wait(waited_for, timeout=SUMMARY_S, count=1)
         if not asking.ready():
@@ -139,7 +141,8 @@ class AfterCall:
     def _ask_summary(self, report: CallReport) -> Findings:
         calls_log.about(report.call_sid)
         try:
-            findings = self._summarizer.sum_up(report)
+            with self._summary_places:
+                findings = self._summarizer.sum_up(report)
         except Exception as error:  # noqa: BLE001 - this greenlet's root; a package's errors, whichever they are
             _failed("summary", report.call_sid, type(error).__name__)
             return Findings()
@@ -152,7 +155,7 @@ class AfterCall:
         """Send one thing; this greenlet's root."""
         calls_log.about(report.call_sid)
         try:
-            with gevent.Timeout(SEND_S, TimeoutError(f"not done within {SEND_S:g} s")):
+            with self._places, gevent.Timeout(SEND_S, TimeoutError(f"not done within {SEND_S:g} s")):
                 send(report, findings)
         except Exception as error:  # noqa: BLE001 - what fails here fails alone, and the log says so
             _failed(task, report.call_sid, str(error) or type(error).__name__)
@@ -176,7 +179,15 @@ class AfterCall:
 
     def _send_webhook(self, report: CallReport, findings: Findings) -> None:
         body = json.dumps(payload(report, findings), ensure_ascii=False).encode()
-        webhook.deliver(self._webhook_url, self._webhook_secret, body, delivery_id(report), sleep=self._sleep)
+        webhook.deliver(self._webhook_url, self._webhook_secret, body, delivery_id(report), sleep=self._pause)
+
+    def _pause(self, seconds: float) -> None:
+        """Wait before something is tried again, and let others have the place meanwhile."""
+        self._places.release()
+        try:
+            self._sleep(seconds)
+        finally:
+            self._places.acquire()
 
     def _retried(self, send: Callable[[], object], *errors: type[Exception]) -> None:
         """Send, and again after errors that say that nothing has left."""
@@ -184,7 +195,7 @@ class AfterCall:
             try:
                 send()
             except errors:
-                self._sleep(pause_s)
+                self._pause(pause_s)
             else:
                 return
         send()

@@ -39,13 +39,14 @@ class Office:
             "KAV_WEBHOOK_SECRET": "a-secret-of-the-webhook",
         }
 
-    def open(self, **settings: str) -> AfterCall:
+    def open(self, sleep: Callable[[float], object] | None = None, **settings: str) -> AfterCall:
         made = Settings(_env_file=None, **{**self.settings, **settings})  # type: ignore[call-arg, arg-type]  # pydantic-settings' own argument, and a str for a secret
-        return AfterCall(made, self.records, TwilioRest(made, sleep=self.pauses.append), sleep=self.pauses.append)
+        rest = TwilioRest(made, sleep=self.pauses.append)
+        return AfterCall(made, self.records, rest, sleep=sleep or self.pauses.append)
 
     def work_on(self, call: CallReport, **settings: str) -> None:
         """Take a call and wait until all is done."""
-        after_call = self.open(**settings)
+        after_call = self.open(None, **settings)
         after_call.take(call)
         with gevent.Timeout(SOON_S):
             while after_call.waiting:
@@ -179,7 +180,7 @@ def test_stopping_sends_what_there_is_without_waiting_for_a_summary(
     assert (len(office.texts), len(office.mailbox.mails), len(office.hook.requests)) == (1, 1, 1)
 
 
-def test_no_more_than_a_few_calls_are_worked_on_at_once_and_taking_one_never_waits(
+def test_no_more_than_a_few_are_told_at_once_and_taking_a_call_never_waits(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_work, most, let_go = [0], [0], gevent.event.Event()
@@ -188,7 +189,22 @@ def test_no_more_than_a_few_calls_are_worked_on_at_once_and_taking_one_never_wai
     for number in range(50):
         after_call.take(report(call_sid=f"CA{number}", owner=None, wants_summary=False))
     gevent.sleep(0.05)
-    assert (after_call.waiting, most[0]) == (50, desk.AT_ONCE)
+    assert (after_call.waiting, most[0]) == (50, desk.SENT_AT_ONCE)
+    let_go.set()
+    assert after_call.stop(SOON_S) == 0
+
+
+def test_a_webhook_that_waits_to_be_tried_again_holds_up_nobody_s_sms(office: Office) -> None:
+    office.hook.statuses, let_go = [500] * 100, gevent.event.Event()
+    after_call = office.open(sleep=let_go.wait)
+    calls = desk.SENT_AT_ONCE * 2
+    for number in range(calls):
+        after_call.take(report(call_sid=f"CA{number}", wants_summary=False))
+    with gevent.Timeout(SOON_S):
+        while len(office.texts) < calls or len(office.hook.requests) < calls:
+            gevent.sleep(0.01)
+    assert after_call.waiting == calls
+    office.hook.statuses.clear()
     let_go.set()
     assert after_call.stop(SOON_S) == 0
 
