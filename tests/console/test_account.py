@@ -1,0 +1,158 @@
+"""Guards how a call is told: heard apart from unheard, what each turn was taken for, and the picture over time."""
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kav.call import events as ev
+from kav.console.account import Account, account, of_chronicle
+from kav.console.timeline import MARGIN, timeline
+from tests.call.test_conversation import FLOW, GREETING, Talk
+from tests.console.desk import CLINIC
+
+BARE: dict[str, Any] = dict.fromkeys(
+    ("phrase", "text", "heard", "heard_ms", "language", "step", "latency_ms", "judge_ms", "audio_ms", "kind")
+)
+
+
+def turn(number: int, who: str, at_ms: int, **known: Any) -> dict[str, Any]:  # noqa: ANN401 - a row's values
+    return BARE | {"number": number, "who": who, "at_ms": at_ms} | known
+
+
+def told(*turns: dict[str, Any], **more: Any) -> Account:  # noqa: ANN401 - rows
+    return account({"turns": list(turns), **more}, CLINIC)
+
+
+def tool(name: str, at_ms: int) -> dict[str, Any]:
+    return {"name": name, "at_ms": at_ms, "call_id": name, "arguments": "", "output": "", "duration_ms": 1}
+
+
+def test_what_was_never_heard_stands_apart() -> None:
+    (said,) = told(turn(1, "bot", 0, text="One two three", heard="One two", audio_ms=900, heard_ms=600)).turns
+    assert (said.text, said.unheard, said.cut, said.cut_ms) == ("One two", "three", True, 600)
+
+
+def test_what_was_heard_whole_has_nothing_apart() -> None:
+    (said,) = told(turn(1, "bot", 0, text="One two", heard="One two", audio_ms=900)).turns
+    assert (said.text, said.unheard, said.cut) == ("One two", "", False)
+
+
+def test_of_a_sentence_cut_before_its_first_word_all_is_unheard() -> None:
+    (said,) = told(turn(1, "bot", 0, text="One two", heard="", audio_ms=900, heard_ms=0)).turns
+    assert (said.text, said.unheard, said.cut) == ("", "One two", True)
+
+
+def test_words_that_are_not_stored_leave_the_rest_of_the_call() -> None:
+    (said,) = told(turn(1, "bot", 0, audio_ms=900, heard_ms=600)).turns
+    assert (said.text, said.unheard, said.cut, said.audio_ms) == ("", "", True, 900)
+
+
+def test_a_caller_began_before_their_turn_was_put_down() -> None:
+    (said,) = told(turn(1, "caller", 5000, audio_ms=1200)).turns
+    assert (said.begins_ms, said.ends_ms) == (3800, 5000)
+
+
+def test_words_that_come_while_others_play_are_heard_after_them() -> None:
+    first, second, third = told(
+        turn(1, "bot", 0, audio_ms=3000), turn(2, "bot", 400, audio_ms=1000), turn(3, "bot", 9000, audio_ms=500)
+    ).turns
+    assert (first.begins_ms, second.begins_ms, third.begins_ms) == (0, 3000, 9000)
+
+
+def test_a_judgement_is_about_the_turn_before_it() -> None:
+    turns = told(
+        turn(1, "caller", 1000),
+        turn(2, "bot", 1500),
+        turn(3, "caller", 4000),
+        tool_calls=[tool("answer_step", 1300), tool("side_question", 4200), tool("free_slots", 4300)],
+    ).turns
+    assert [said.judgement for said in turns] == ["answer_step", "", "side_question"]
+
+
+def test_a_turn_that_is_judged_twice_shows_the_first_judgement() -> None:
+    (said,) = told(turn(1, "caller", 0), tool_calls=[tool("answer_step", 10), tool("side_question", 20)]).turns
+    assert said.judgement == "answer_step"
+
+
+def test_judgements_are_no_tools() -> None:
+    assert [one["name"] for one in told(tool_calls=[tool("unclear", 0), tool("free_slots", 1)]).tools] == ["free_slots"]
+
+
+def test_a_change_of_language_is_shown_where_it_happens() -> None:
+    spoken = ("he", "he", "", "en", "en", "he")
+    turns = told(*(turn(number, "caller", number, language=code) for number, code in enumerate(spoken))).turns
+    assert [said.switched for said in turns] == [False, False, False, True, False, True]
+    assert told(turn(1, "caller", 0, language="he"), turn(2, "bot", 1, language="en")).languages == ("he", "en")
+
+
+def test_steps_stand_in_the_flows_order_with_their_answers() -> None:
+    rows = [{"step": "gone", "value": "x", "unanswered": None}, {"step": "name", "value": "Dana", "unanswered": None}]
+    steps = account({"answers": rows}, CLINIC, active="day").steps
+    assert [(step.step, step.value, step.active) for step in steps] == [
+        ("name", "Dana", False),
+        ("day", None, True),
+        ("gone", "x", False),
+    ]
+
+
+def test_a_call_that_goes_on_is_told_as_its_record_will_be() -> None:
+    talk = Talk().started()
+    talk.speak("greeting", 1000, GREETING)
+    talk.now += 0.5
+    talk.turn()
+    talk.do(ev.CallerWords(talk.now, "user_item", "מה השעה?"))
+    talk.judge("side_question", language="he")
+    now = account(of_chronicle(talk.talk), FLOW)
+    greeting, question = now.turns
+    assert (greeting.cut, greeting.who) == (True, "bot")
+    assert (question.text, question.judgement) == ("מה השעה?", "side_question")
+    assert now.barge_ins == now.side_questions == 1
+
+
+# The picture
+
+
+def test_heard_and_discarded_words_are_drawn_apart() -> None:
+    picture = timeline(told(turn(1, "bot", 1000, text="a b", heard="a", audio_ms=2000, heard_ms=500)))
+    heard, discarded = picture.bars
+    assert (heard.kind, discarded.kind) == ("heard", "discarded")
+    assert abs(heard.x + heard.width - discarded.x) <= 0.2
+    assert abs(discarded.width - 3 * heard.width) <= 0.5
+    (barge_in,) = [mark for mark in picture.marks if mark.kind == "barge_in"]
+    assert abs(barge_in.x - discarded.x) <= 0.2
+
+
+def test_every_event_has_its_mark_in_the_order_of_time() -> None:
+    picture = timeline(
+        told(
+            turn(1, "caller", 1000, language="he"),
+            turn(2, "caller", 3000, kind="keys", text="1"),
+            turn(3, "caller", 5000, language="en"),
+            tool_calls=[tool("side_question", 1100), tool("free_slots", 6000)],
+            breaches=[{"at_ms": 500, "what": "x", "detail": ""}],
+        )
+    )
+    assert [mark.kind for mark in picture.marks] == ["breach", "side_question", "keys", "language", "tool"]
+
+
+MOMENT = st.integers(0, 3_600_000)
+TURNS = st.lists(
+    st.builds(
+        lambda who, at_ms, audio_ms, heard_ms: turn(1, who, at_ms, audio_ms=audio_ms, heard_ms=heard_ms),
+        st.sampled_from(("bot", "caller")),
+        MOMENT,
+        st.none() | st.integers(0, 60_000),
+        st.none() | st.integers(0, 60_000),
+    ),
+    max_size=30,
+)
+
+
+@given(TURNS)
+def test_nothing_is_drawn_outside_the_picture(turns: list[dict[str, Any]]) -> None:
+    picture = timeline(told(*turns))
+    assert all(bar.x >= 0 and bar.x + bar.width <= picture.width + 2 for bar in picture.bars)
+    assert all(MARGIN - 1 <= mark.x <= picture.width for mark in picture.marks)
+    assert all(tick.x <= picture.width for tick in picture.ticks)
+    assert len(picture.ticks) < 400

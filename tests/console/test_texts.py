@@ -1,0 +1,65 @@
+"""Guards the console's words: every screen's words in every language, and a name for whatever Kav calls something."""
+
+import string
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from kav.call.actions import EndReason
+from kav.call.flow import AnswerKind, GiveUp
+from kav.console.account import JUDGEMENTS
+from kav.console.texts import direction, load_texts
+from stream_registry import TERMINAL_STATUSES
+
+TEXTS = load_texts()
+
+NAMED = {
+    "end_reason": get_args(EndReason),
+    "answer_kind": get_args(AnswerKind),
+    "give_up": get_args(GiveUp),
+    "judgement": JUDGEMENTS,
+    "status": TERMINAL_STATUSES,
+    "languages": ("he", "en", "ar", "ru"),
+    "unanswered": ("dont_know", "not_understood", "refused", "invalid"),
+    "timeline": ("barge_in", "side_question", "keys", "language", "tool", "breach"),
+    "speaking": ("caller", "bot", "nobody"),
+}
+
+
+def fields(text: str) -> set[str]:
+    return {name for _, name, _, _ in string.Formatter().parse(text) if name}
+
+
+def test_the_screens_are_in_hebrew_and_english() -> None:
+    assert TEXTS.languages == ("he", "en")
+    assert [direction(language) for language in TEXTS.languages] == ["rtl", "ltr"]
+
+
+@pytest.mark.parametrize("language", TEXTS.languages)
+def test_whatever_kav_calls_something_has_a_name(language: str) -> None:
+    for group, words in NAMED.items():
+        for word in words:
+            assert f"{group}.{word}" in TEXTS.by_language[language]
+
+
+def test_a_text_has_the_same_values_in_every_language() -> None:
+    for key, english in TEXTS.by_language["en"].items():
+        assert fields(TEXTS.by_language["he"][key]) == fields(english), key
+
+
+def test_no_text_is_empty_and_hebrew_is_hebrew() -> None:
+    for key, text in TEXTS.by_language["he"].items():
+        hebrew = any("\u05d0" <= letter <= "\u05ea" for letter in text)
+        assert hebrew or key in ("layout.other_language", "today.of_day"), key
+
+
+def test_a_text_that_one_language_lacks_is_found_at_boot(tmp_path: Path) -> None:
+    (tmp_path / "he.yaml").write_text("a: {b: x, c: y}", encoding="utf-8")
+    (tmp_path / "en.yaml").write_text("a: {b: x}", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"en\.yaml has no text for a\.c"):
+        load_texts(tmp_path)
+
+
+def test_a_word_without_a_name_names_itself() -> None:
+    assert TEXTS.name("he", "languages", "tlh") == "tlh"
