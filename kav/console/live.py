@@ -78,6 +78,10 @@ class LiveCalls:
             self._costs = {call_sid: cost for call_sid, cost in self._costs.items() if call_sid in there}
         return self._seen
 
+    def forget(self) -> None:
+        """Let the next look be a new one: something was done, and whoever did it wants to see it."""
+        self._seen_at = -LOOK_EVERY_S
+
     def _picture(self, entry: Entry) -> LiveCall:
         talk, stream, flow = entry["conversation"], entry["stream"], entry["flow"]
         active = talk.lock.active if talk is not None else None

@@ -31,6 +31,7 @@ from kav.flow_files import Flows
 from kav.records import Records, next_cursor
 from kav.records.errors import InvalidCursorError, RecordsError
 from kav.records.figures import Figures, figures
+from kav.records.models import CALLS
 from kav.settings import Settings
 from kav.wire.websocket_server import EXTEND
 from media_desk import MediaDesk
@@ -42,6 +43,9 @@ PAGE: Final = 50
 
 LONGEST_WATCH_S: Final = 3600.0
 """A page that watches asks anew after an hour: whoever forgot it on a screen is asked for their login in the end."""
+
+NOTHING_KNOWN: Final[dict[str, Any]] = dict.fromkeys(CALLS.c.keys())
+"""Of a call that is not on record yet, or whose record cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +160,7 @@ class Pages:
         record = self._record(call_sid, needed=entry is None)
         if entry is None and not record:
             abort(404)
+        record = NOTHING_KNOWN | record
         told, picture = self._told(record, entry)
         live = entry is not None and not entry["ended"]
         if live:
@@ -191,6 +196,7 @@ class Pages:
         if stream_registry.get(call_sid) is None:
             abort(404)
         stream_registry.end(call_sid, "operator")
+        self._calls.forget()
         return redirect(url_for("console.call", call_sid=call_sid), 303)
 
     def recording(self, recording_sid: str) -> Response:

@@ -116,10 +116,11 @@ def going_on(call_sid: str = "CAlive", flow: Flow = CLINIC) -> stream_registry.E
 def recorded(place: Place, call_sid: str = "CApast", **known: Any) -> str:  # noqa: ANN401 - a call's fields
     """A call on record, in which a bit of everything happened."""
     records, now = place.kav.records, datetime.now(UTC)
-    fields = {"direction": "inbound", "business": "clinic", "from_number": "+972501234567", "end_reason": "goodbye"}
+    fields: dict[str, Any] = {"direction": "inbound", "business": "clinic", "end_reason": "goodbye"}
+    fields |= {"from_number": "+972501234567", "flow_done": True}
     records.save_call(
         call_sid, created_at=now, ended_at=now + timedelta(seconds=75), socket_ghost_ms=1.5, line_ghost_ms=40.0,
-        flow_done=True, **(fields | known),
+        **(fields | known),
     )  # fmt: skip
     turns: list[dict[str, Any]] = [
         {"who": "bot", "kind": "phrase", "text": "שלום, כאן הנציגה.", "at_ms": 150, "audio_ms": 900},
@@ -137,6 +138,8 @@ def recorded(place: Place, call_sid: str = "CApast", **known: Any) -> str:  # no
     records.save_answer(call_sid, "name", value="דנה", position=1)
     records.save_breach(call_sid, 1, what="resume phrase missing", at_ms=7000)
     records.save_recording(call_sid, "RE" + "0" * 32, duration_s=70)
-    records.save_stream("MZ1", call_sid, end_reason=fields["end_reason"], socket_ghost_ms=1.5, frames_in=9, barge_ins=1)
+    records.save_stream(
+        f"MZ{call_sid}", call_sid, end_reason=fields["end_reason"], socket_ghost_ms=1.5, frames_in=9, barge_ins=1
+    )
     assert records.save_usage(call_sid, "gpt-realtime-2.1", responses=3, cost_micro_usd=123_400).wait(5)
     return call_sid

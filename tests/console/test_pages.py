@@ -1,0 +1,238 @@
+"""Guards the console's pages: they show what is on record, in both languages, whatever was said, and soon."""
+
+import re
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+from sqlalchemy import insert
+
+from kav.console.scripts import Scripts
+from kav.flow_files import load_flows
+from kav.records.database import build_engine, parse_url
+from kav.records.models import CALLS
+from tests.console.desk import Open, Place, Visitor, going_on, recorded
+from tests.flows.files import SMALL
+
+PAGES = ("/console/", "/console/calls", "/console/calls/CApast", "/console/today", "/console/flows")
+HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{7*7}}\u202e"
+
+
+def shown(html: str) -> str:
+    """The text of a page, without its tags."""
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
+
+
+def in_language(visitor: Visitor, code: str) -> Visitor:
+    assert visitor.get(f"/console/language/{code}?next=/console/").status_code == 303
+    return visitor
+
+
+@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize(("code", "attributes"), [("he", 'lang="he" dir="rtl"'), ("en", 'lang="en" dir="ltr"')])
+def test_every_page_is_in_both_languages(place: Place, path: str, code: str, attributes: str) -> None:
+    recorded(place)
+    answer = in_language(place.operator(), code).get(path)
+    assert answer.status_code == 200
+    assert attributes in answer.text
+
+
+def test_the_browser_chooses_the_language_until_the_operator_does(place: Place) -> None:
+    operator = place.operator()
+    assert 'lang="he"' in operator.get("/console/", headers={"Accept-Language": "fr"}).text
+    assert 'lang="en"' in operator.get("/console/", headers={"Accept-Language": "en-GB,en;q=0.9"}).text
+    in_language(operator, "he")
+    assert 'lang="he"' in operator.get("/console/", headers={"Accept-Language": "en"}).text
+
+
+def test_a_calls_page_tells_all_that_is_on_record(place: Place) -> None:
+    text = shown(in_language(place.operator(), "en").get(f"/console/calls/{recorded(place)}").text)
+    for told in (
+        *("שלום, כאן הנציגה.", "השעה שלוש.", "Interrupted after 1.2 s of 3.0 s", "Side question", "Now in English"),
+        *(
+            "דנה",
+            "free_slots",
+            "resume phrase missing",
+            "$0.12",
+            "Said goodbye",
+            "1.5 ms",
+            "700 ms",
+            "1:10, both voices",
+        ),
+    ):
+        assert told in text
+    assert re.search(r"not heard: *רוצה שנמשיך\?", text)
+
+
+def test_the_picture_of_a_call_has_a_name_and_the_same_as_a_table(place: Place) -> None:
+    html = place.operator().get(f"/console/calls/{recorded(place)}").text
+    assert 'role="img" aria-labelledby="timeline-name timeline-told"' in html
+    assert html.count('class="bar ') == 5, "two of the caller's, one whole and one cut of the bot's"
+    assert "<details" in html
+
+
+def test_what_was_said_is_shown_and_never_run(place: Place) -> None:
+    call_sid = recorded(place, business=HOSTILE[:60], from_number=HOSTILE)
+    records = place.kav.records
+    records.save_turn(call_sid, 9, who="caller", kind="caller", text=HOSTILE, at_ms=1)
+    records.save_turn(call_sid, 10, who="bot", kind="speak", text=HOSTILE, heard="", heard_ms=0, audio_ms=9, at_ms=2)
+    records.save_answer(call_sid, HOSTILE[:40], value=HOSTILE)
+    records.save_breach(call_sid, 2, what=HOSTILE[:60], detail=HOSTILE)
+    records.save_tool_call(call_sid, "t2", name=HOSTILE[:60], arguments=HOSTILE, output=HOSTILE)
+    assert records.save_call(call_sid, summary=HOSTILE, end_reason=HOSTILE[:60]).wait(5)
+    going_on("CAlive")["from_number"] = HOSTILE
+    operator = place.operator()
+    for path in (*PAGES, "/console/calls/CAlive", f"/console/calls?{urlencode({'number': HOSTILE})}"):
+        html = operator.get(path).text
+        assert "<script>" not in html
+        assert "<img" not in html
+        assert HOSTILE not in html
+
+
+def test_a_call_that_goes_on_is_shown_and_can_be_ended(place: Place) -> None:
+    entry = going_on()
+    talk = entry["conversation"]
+    assert talk is not None
+    talk.chronicle.caller_turn("item", "name")
+    talk.chronicle.caller_words("item", "דנה כהן")
+    operator = in_language(place.operator(), "en")
+    page = operator.get("/console/calls/CAlive").text
+    assert "דנה כהן" in page
+    assert 'aria-current="step"' in page
+    assert operator.post("/console/calls/CAlive/end").location == "/console/calls/CAlive"
+    assert entry["end_reason"] == "operator"
+    assert "Ended by an operator" in operator.get("/console/").text
+    assert operator.post("/console/calls/CAnothing/end").status_code == 404
+
+
+def test_a_call_that_nobody_knows_is_not_found(place: Place) -> None:
+    assert place.operator().get("/console/calls/CAnothing").status_code == 404
+
+
+def test_without_its_database_the_console_says_so_and_shows_live_calls(open_console: Open, tmp_path: Path) -> None:
+    place = open_console(records=False, DATABASE_URL=f"sqlite:///{tmp_path / 'nowhere' / 'kav.db'}")
+    going_on()
+    operator = in_language(place.operator(), "en")
+    assert "+972501234567" in operator.get("/console/").text
+    assert "+972501234567" in operator.get("/console/calls/CAlive").text
+    for path in ("/console/calls", "/console/today", "/console/calls/CApast"):
+        answer = operator.get(path)
+        assert (answer.status_code, "The database gives no answer" in answer.text) == (503, True)
+
+
+# The list
+
+
+def test_the_list_leaves_only_what_was_asked_for(place: Place) -> None:
+    recorded(place, "CAone")
+    recorded(place, "CAtwo", business="sales", direction="outbound", to_number="+972509999999", end_reason="silence")
+    operator, today = place.operator(), datetime.now(ZoneInfo("Asia/Jerusalem")).date()
+    for asked in (
+        *({"business": "sales"}, {"direction": "outbound"}, {"end_reason": "silence"}),
+        *({"number": "050-999 9999"}, {"number": "+972509999999", "since": str(today), "until": str(today)}),
+    ):
+        html = operator.get(f"/console/calls?{urlencode(asked)}").text
+        assert ("CAtwo" in html, "CAone" in html) == (True, False), asked
+    assert "CAtwo" not in operator.get(f"/console/calls?since={today + timedelta(days=1)}").text
+
+
+@examples(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.dictionaries(
+        st.sampled_from(("business", "direction", "number", "end_reason", "since", "until")), st.text(max_size=40)
+    )
+)
+def test_a_filter_that_makes_no_sense_is_no_error(place: Place, asked: dict[str, str]) -> None:
+    assert place.operator().get(f"/console/calls?{urlencode(asked)}").status_code == 200
+
+
+def test_ten_thousand_calls_page_in_under_100_ms(place: Place) -> None:
+    began_at = datetime(2026, 11, 23, tzinfo=UTC)
+    rows = [
+        {
+            "call_sid": f"CA{number:032x}", "business": "clinic", "direction": "inbound", "end_reason": "goodbye",
+            "from_number": f"+9725{number:08}", "updated_at": began_at,
+            "created_at": began_at + timedelta(seconds=number),
+        }
+        for number in range(10_000)
+    ]  # fmt: skip
+    with build_engine(parse_url(place.kav.settings.DATABASE_URL), "write").begin() as connection:
+        connection.execute(insert(CALLS), rows)
+    seen: set[str] = set()
+    operator, path = place.operator(), "/console/calls?business=clinic"
+    for _ in range(4):
+        took = []
+        for _ in range(3):
+            began = time.perf_counter()
+            html = operator.get(path).text
+            took.append(time.perf_counter() - began)
+        assert min(took) < 0.1, took
+        found = set(re.findall(r'href="/console/calls/(CA\w+)"', html))
+        assert len(found) == 50
+        assert not seen & found
+        seen |= found
+        (path,) = re.findall(r'rel="next" href="([^"]+)"', html)
+        path = path.replace("&amp;", "&")
+
+
+# A day's figures
+
+
+def test_a_days_figures_add_up(place: Place) -> None:
+    recorded(place, "CAone")
+    recorded(place, "CAtwo", direction="outbound", flow_done=False, end_reason="silence")
+    text = shown(in_language(place.operator(), "en").get("/console/today").text)
+    for told in (
+        *("Calls 2", "1 inbound, 1 outbound", "Completed flows 1", "50 % of all calls", "Cost of the models $0.25"),
+        *("Sockets closed after the end 1.5 ms", "Line open after the end 40 ms", "First word 150 ms"),
+        *("Answer after a caller's turn 700 ms", "Barge-ins 2", "Said goodbye", "Silent line"),
+    ):
+        assert told.replace("'", "&#39;") in text, told
+
+
+def test_a_day_without_calls_says_so(place: Place) -> None:
+    recorded(place)
+    text = shown(in_language(place.operator(), "en").get("/console/today?day=2020-02-29").text)
+    assert "29.02.2020" in text
+    assert "No calls on this day" in text
+
+
+@pytest.mark.parametrize("day", ["", "nonsense", "9999-12-31", "0001-01-01", "2026-02-30"])
+def test_a_day_that_makes_no_sense_is_today(place: Place, day: str) -> None:
+    assert place.operator().get(f"/console/today?day={day}").status_code == 200
+
+
+# Flow files
+
+
+def test_the_flow_files_are_shown_as_they_run(place: Place) -> None:
+    operator = in_language(place.operator(), "en")
+    listed = operator.get("/console/flows").text
+    assert listed.count("In use") == len(load_flows().flows)
+    page = operator.get("/console/flows/clinic.yaml").text
+    assert "זה ביקור ראשון אצלנו" in page
+    assert 'id="line-1"' in page
+    assert operator.get("/console/flows/nothing.yaml").status_code == 404
+    assert operator.get("/console/flows/..%2Fapp.py").status_code == 404
+
+
+def test_a_file_is_checked_whenever_it_changes(tmp_path: Path) -> None:
+    file = tmp_path / "bakery.yaml"
+    file.write_text(SMALL, encoding="utf-8")
+    scripts = Scripts(load_flows(tmp_path), tmp_path)
+    (script,) = scripts.look()
+    assert (script.running, script.faults) == (True, ())
+    file.write_text(SMALL.replace("לפרוס?", "לחתוך?"), encoding="utf-8")
+    (script,) = scripts.look()
+    assert (script.running, script.faults) == (False, ())
+    file.write_text(SMALL.replace("answer: name", "answer: nmae"), encoding="utf-8")
+    (script,) = scripts.look()
+    assert script.flow is None or script.faults
+    assert "nmae" in script.faults[0].what
+    assert scripts.look() is scripts.look(), "what has not changed is not read again"
