@@ -3,9 +3,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-CODE := app.py call_aftermath.py media_desk.py media_ws_ai.py realtime_prompt_builder.py routes_calls.py routes_records.py routes_metrics.py routes_recordings.py routes_twilio.py stream_registry.py twilio_gate.py kav
+CODE := app.py call_aftermath.py call_notebook.py media_desk.py media_ws_ai.py realtime_prompt_builder.py routes_calls.py routes_records.py routes_metrics.py routes_recordings.py routes_twilio.py stream_registry.py twilio_gate.py kav
 
-.PHONY: run test rehearse bench lint security clean
+.PHONY: run test rehearse bench chaos lint security clean
 
 run: $(READY)  ## start Kav; without keys, with the rehearsal model and one call to listen to
 	@$(BIN)/python -m rehearsal.start
@@ -18,6 +18,9 @@ rehearse: $(READY)  ## play every scenario with real speech
 
 bench: $(READY)  ## measure: calls per core, ends, barge-in, first word, the judge
 	$(BIN)/python -m bench
+
+chaos: $(READY)  ## everything around Kav fails while thirty calls run; then thousands of calls
+	$(BIN)/python -m chaos
 
 lint: $(READY)  ## style and types
 	$(BIN)/ruff check .
