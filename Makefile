@@ -3,9 +3,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+FUZZ_SECONDS ?= 600
 CODE := app.py call_aftermath.py call_notebook.py media_desk.py media_ws_ai.py realtime_prompt_builder.py routes_calls.py routes_records.py routes_metrics.py routes_recordings.py routes_twilio.py stream_registry.py twilio_gate.py kav
 
-.PHONY: run test rehearse bench chaos lint security clean
+.PHONY: run test rehearse bench chaos fuzz lint security clean
 
 run: $(READY)  ## start Kav; without keys, with the rehearsal model and one call to listen to
 	@$(BIN)/python -m rehearsal.start
@@ -21,6 +22,9 @@ bench: $(READY)  ## measure: calls per core, ends, barge-in, first word, the jud
 
 chaos: $(READY)  ## everything around Kav fails while thirty calls run; then thousands of calls
 	$(BIN)/python -m chaos
+
+fuzz: $(READY)  ## whatever may come over the network, for ten minutes: make fuzz FUZZ_SECONDS=30
+	$(BIN)/python -m pytest tests/fuzz --timeout 0 --fuzz-seconds $(FUZZ_SECONDS)
 
 lint: $(READY)  ## style and types
 	$(BIN)/ruff check .

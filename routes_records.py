@@ -9,7 +9,7 @@ Token and errors are those of `routes_calls`; docs/openapi.yaml describes both.
 
 import logging
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NoReturn, get_args
 
@@ -120,7 +120,8 @@ def _moment(name: str) -> datetime | None:
         return None
     try:
         found = datetime.fromisoformat(given)
-    except ValueError:
+        found.astimezone(UTC)
+    except (ValueError, OverflowError):  # OverflowError: before the year 1 in UTC
         found = None
     if found is None or found.tzinfo is None:
         raise _wrong(name, "write a moment with its zone, e.g. 2026-11-23T08:00:00Z (a + in a URL is %2B)")

@@ -22,6 +22,7 @@ from kav.call.flow import Flow
 from kav.dialling import AnsweredBy, answered_by
 from kav.flow_files import Flows
 from kav.records import Records
+from kav.records.cleaning import is_e164
 from kav.settings import Settings
 from kav.tickets import Order, Tickets
 from kav.wire.twilio_recordings import start_recording
@@ -181,7 +182,7 @@ class Desk:
         transfer = entry["flow"].transfer
         if transfer is None:
             return hang_up()
-        response = VoiceResponse()
+        response, own_number = VoiceResponse(), stream_registry.own_number(entry)
         if entry["after_stream"] == "announced_transfer":
             language = self._language(entry)
             announcement = transfer.announcement.get(language) or self._phrases.text("transfer", language)
@@ -191,7 +192,7 @@ class Desk:
             method="POST",
             timeout=transfer.ring_s,
             time_limit=transfer.time_limit_s,
-            caller_id=stream_registry.own_number(entry),
+            caller_id=own_number if is_e164(own_number) else None,  # who dialled a SIP address has no number to show
             answer_on_bridge=True,
         )
         dial.number(transfer.to)

@@ -5,6 +5,7 @@ caller said is never rewritten, only read.
 """
 
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, time
@@ -17,6 +18,8 @@ MAX_ANSWER: Final = 500
 
 SHORTEST_PHONE, LONGEST_PHONE = 7, 15
 """Digits of a telephone number (E.164 allows 15)."""
+
+_LARGEST: Final = 10**MAX_ANSWER
 
 _YES_NO: Final = {
     **dict.fromkeys(("yes", "y", "true", "כן", "نعم", "да"), "yes"),
@@ -45,9 +48,7 @@ def yes_or_no(value: str) -> str | None:
 
 def check(step: Step, value: object, caller_number: str = "") -> Accepted | Rejected:
     """Say whether `value` answers `step`."""
-    text = " ".join(str(value).split()) if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
-    if isinstance(value, bool):
-        text = "yes" if value else "no"
+    text = _text(value)
     if not text:
         return Rejected("the value is empty: give what the caller said")
     if len(text) > MAX_ANSWER:
@@ -55,6 +56,20 @@ def check(step: Step, value: object, caller_number: str = "") -> Accepted | Reje
     if step.default_caller_id and text == "caller_id":
         return Accepted(caller_number) if caller_number else Rejected("the caller's number is not known: ask for it")
     return _CHECKS[step.kind](step, text)
+
+
+def _text(value: object) -> str:
+    """Return a value as one line of text; without lone surrogates, which JSON may escape and nothing can store."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float) or (isinstance(value, int) and abs(value) < _LARGEST):
+        return str(value)
+    return " ".join(value.encode(errors="ignore").decode().split()) if isinstance(value, str) else ""
+
+
+def _in_western_digits(text: str) -> str:
+    """Return a text with its digits as 0-9, whichever script they were written in: ٣ is 3."""
+    return "".join(str(unicodedata.decimal(character, character)) for character in text)
 
 
 def _any(_: Step, text: str) -> Accepted | Rejected:
@@ -78,14 +93,14 @@ def _yes_no(_: Step, text: str) -> Accepted | Rejected:
 
 
 def _number(_: Step, text: str) -> Accepted | Rejected:
-    plain = text.replace(",", "")
+    plain = _in_western_digits(text).replace(",", "")
     return (
         Accepted(plain) if re.fullmatch(r"-?\d+(\.\d+)?", plain) else Rejected("the value must be a number in digits")
     )
 
 
 def _phone(_: Step, text: str) -> Accepted | Rejected:
-    plain = re.sub(r"[\s().-]", "", text)
+    plain = re.sub(r"[\s().-]", "", _in_western_digits(text))
     if re.fullmatch(rf"\+?\d{{{SHORTEST_PHONE},{LONGEST_PHONE}}}", plain):
         return Accepted(plain)
     return Rejected(f"a telephone number has {SHORTEST_PHONE} to {LONGEST_PHONE} digits: ask for all of them")

@@ -130,7 +130,7 @@ class Conversation:
         again, self._again = self._again, False
         try:
             told = json.loads(arguments)
-        except ValueError:
+        except (ValueError, RecursionError):
             told = None
         if not isinstance(told, dict):
             return self._breach_and_reask("broken arguments", tool)

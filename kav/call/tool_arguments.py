@@ -137,5 +137,12 @@ def _number(schema: Schema, value: float, name: str) -> Iterator[str]:
     if value <= schema.get("exclusiveMinimum", float("-inf")) or value >= schema.get("exclusiveMaximum", float("inf")):
         yield f"{name} is out of range"
     step = schema.get("multipleOf")
-    if step and abs(value / step - round(value / step)) > 1e-9:
+    if step and not _is_multiple(value, step):
         yield f"{name} must be a multiple of {step}"
+
+
+def _is_multiple(value: float, step: float) -> bool:
+    try:
+        return abs(value / step - round(value / step)) <= 1e-9
+    except OverflowError:  # larger than any number that a service means
+        return False

@@ -18,12 +18,14 @@ from kav.records.models import (
     ANSWERS,
     BREACHES,
     CALLS,
+    NUMBER_CHARS,
     RECORDINGS,
     SID_CHARS,
     STREAMS,
     TOOL_CALLS,
     TURNS,
     USAGE,
+    WORD_CHARS,
     UtcMillis,
 )
 
@@ -87,8 +89,9 @@ def list_calls(connection: Connection, limit: int = 50, after: str = "", wanted:
 def _conditions(wanted: CallFilter) -> Iterator[ColumnElement[bool]]:
     for name in ("business", "direction", "end_reason"):
         if value := wanted.get(name):
-            yield CALLS.c[name] == value
+            yield CALLS.c[name] == cleaning.words(str(value), WORD_CHARS)
     if number := wanted.get("number"):
+        number = cleaning.words(number, NUMBER_CHARS)
         yield or_(CALLS.c.from_number == number, CALLS.c.to_number == number)
     if since := wanted.get("since"):
         yield CALLS.c.created_at >= since
@@ -110,7 +113,8 @@ def _position(cursor: str) -> tuple[datetime, str]:
         text = base64.urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4)).decode("utf-8")
         moment, _, call_sid = text.partition(" ")
         created_at = datetime.fromisoformat(moment)
-    except (ValueError, binascii.Error) as error:
+        created_at.astimezone(UTC)
+    except (ValueError, OverflowError, binascii.Error) as error:  # OverflowError: before the year 1 in UTC
         raise InvalidCursorError("the cursor is not one of Kav's: begin with the first page again") from error
     if created_at.tzinfo is None or "\x00" in call_sid:
         raise InvalidCursorError("the cursor is not one of Kav's: begin with the first page again")

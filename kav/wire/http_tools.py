@@ -211,6 +211,7 @@ class HttpTools:
         if len(body) <= READ_BYTES and answer.length:
             raise ConnectionError("the answer was cut short")
         text = self._redact(_text(body[:READ_BYTES], is_json=kind != "text/plain"))
+        text = text.encode(errors="replace").decode()  # JSON may escape what no text can hold
         cut = len(body) > READ_BYTES or len(text) > ANSWER_CHARACTERS
         return text[:ANSWER_CHARACTERS] + CUT_OFF if cut else text or "done"
 

@@ -17,6 +17,7 @@ from flask import Flask, Request, Response, request
 from flask_sock import Sock
 from gevent.pywsgi import Input, WSGIHandler
 from websockets.datastructures import Headers
+from websockets.exceptions import InvalidHandshake
 from websockets.http11 import Request as Handshake
 from websockets.protocol import Side
 from websockets.server import ServerProtocol
@@ -96,7 +97,10 @@ def _handshake(sock: Any) -> Response | None:  # noqa: ANN401 - a gevent socket,
     """Answer the upgrade; return what to say instead if it is none. No extensions: deflate is CPU and bombs."""
     if request.environ["SERVER_PROTOCOL"] == "HTTP/1.0":
         return Response("A WebSocket begins with HTTP/1.1.\n", 400)  # RFC 6455, section 4.1
-    headers = Headers((name, value) for name, value in request.headers.items())
+    try:
+        headers = Headers((name, value) for name, value in request.headers.items())
+    except InvalidHandshake as error:
+        return Response(f"{error}\n", 400, content_type="text/plain")
     protocol = ServerProtocol(extensions=None)
     response = protocol.accept(Handshake(request.full_path, headers))
     if response.status_code != 101:
