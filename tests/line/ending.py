@@ -34,7 +34,7 @@ class Talk:
 
     async def record(self) -> "Record":
         """What is written of the call, once it has ended and all its streams have."""
-        return await record(self.world, self.call.sid, lambda found: found.whole)
+        return await record(self.world, self.call.sid, lambda found: found.whole and bool(found.streams))
 
     def finalisations(self) -> int:
         """How often a stream of the call was finalised: each one writes a line."""
