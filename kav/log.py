@@ -35,7 +35,8 @@ _NO_CONTROL: Final = dict.fromkeys((*range(32), *range(0x7F, 0xA0), 0x2028, 0x20
 """What strangers send may stand in a line, and may not begin one of its own."""
 
 _NUMBER: Final = re.compile(
-    r"(?<![\w.+])(?:\+|%2[Bb])[ ]?\d(?:[ -]?\d){6,14}(?!\w)"  # +972 50-123 4567
+    r"(?<![\w.+])(?:\+|%2[Bb])\d{9,15}(?!\w)"  # +972501234567, whatever number follows
+    r"|(?<![\w.+])(?:\+|%2[Bb])[ ]?\d(?:[ -]?\d){6,14}(?!\w)"  # +972 50-123 4567
     r"|(?<![\w.:+-])0\d{1,2}[ -]\d{3}[ -]?\d{4}(?![\w-])"  # 050-123 4567
     r"|(?<![\w.:+-])\d{9,15}(?![\w-]|\.\d)"  # 972501234567, 0501234567
 )

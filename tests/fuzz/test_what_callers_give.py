@@ -83,5 +83,6 @@ def test_what_is_told_of_a_person_or_said_by_one_stays_one_line_without_marks(te
 
 @fuzzed
 @given(WORDS, st.sampled_from(["+972501234567", "050-123 4567", "0501234567"]), WORDS)
+@example("+972501234567", "050-123 4567", "")
 def test_a_number_that_stands_alone_is_masked_whatever_stands_around_it(before: str, number: str, after: str) -> None:
     assert number not in masked(f"{before} {number} {after}")
