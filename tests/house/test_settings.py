@@ -90,3 +90,42 @@ def test_the_secrets_of_tools_come_from_the_environment_or_env_file_and_do_not_s
         "SECOND_TOKEN": "hush",
     }
     assert "hush" not in repr(held)
+
+
+@pytest.mark.parametrize(
+    ("refused", "why"),
+    [
+        ({"KAV_WEBHOOK_URL": "http://hooks.example.com/", "KAV_WEBHOOK_SECRET": "s"}, "write an https:// address"),
+        ({"KAV_WEBHOOK_URL": "https:///nowhere", "KAV_WEBHOOK_SECRET": "s"}, "write an https:// address"),
+        ({"KAV_WEBHOOK_URL": "https://hooks.example.com/"}, "needs KAV_WEBHOOK_SECRET"),
+        ({"SMTP_URL": "smtp.example.com"}, "write smtps://user:password@smtp.example.com:465"),
+        ({"LOG_FORMAT": "xml"}, "LOG_FORMAT"),
+    ],
+)
+def test_calls_words_leave_only_signed_and_encrypted(refused: dict[str, str], why: str) -> None:
+    with pytest.raises(ValidationError, match=why):
+        settings(**refused)
+
+
+def test_a_webhook_on_this_machine_needs_no_tls() -> None:
+    assert settings(KAV_WEBHOOK_URL="http://127.0.0.1:9000/", KAV_WEBHOOK_SECRET="s").KAV_WEBHOOK_URL
+
+
+@pytest.mark.parametrize(
+    ("given", "as_json"),
+    [
+        ({}, False),
+        ({"DYNO": "web.1"}, True),
+        ({"LOG_FORMAT": "json"}, True),
+        ({"LOG_FORMAT": "text", "DYNO": "x"}, False),
+    ],
+)
+def test_lines_are_json_on_heroku_and_wherever_it_is_asked_for(given: dict[str, str], as_json: bool) -> None:
+    assert settings(**given).logs_json is as_json
+
+
+def test_the_log_is_told_every_secret_to_leave_out() -> None:
+    secrets = settings(
+        OPENAI_API_KEY="a", SMTP_URL="smtps://u:b@h", KAV_WEBHOOK_SECRET="c", KAV_METRICS_TOKEN="d"
+    ).secrets
+    assert set(secrets) == {"a", "smtps://u:b@h", "c", "d"}
