@@ -11,7 +11,7 @@ Field names are the names of the environment variables, so that what an operator
 import os
 from collections.abc import Iterable
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from dotenv import dotenv_values
@@ -262,7 +262,10 @@ class Settings(BaseSettings):
     def secrets(self) -> tuple[str, ...]:
         """All secret values, for the log to leave out."""
         values = (getattr(self, name) for name in type(self).model_fields)
-        return tuple(v.get_secret_value() for v in values if isinstance(v, SecretStr) and v.get_secret_value())
+        held = [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
+        return tuple(
+            filter(None, (*held, *_passwords(self.DATABASE_URL), *_passwords(self.SMTP_URL.get_secret_value())))
+        )
 
     @property
     def bind_host(self) -> str:
@@ -321,3 +324,9 @@ def read_secrets(names: Iterable[str]) -> dict[str, SecretStr]:
     """Return those of `names` that the environment or ./.env holds: flow files name the secrets of their own tools."""
     held = {**dotenv_values(".env"), **os.environ}
     return {name: SecretStr(value.strip()) for name in names if (value := held.get(name)) and value.strip()}
+def _passwords(url: str) -> tuple[str, ...]:
+    """Return the password of a URL, as it stands there and as it is meant."""
+    password = urlsplit(url).password or ""
+    return (password, unquote(password))
+
+
