@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Protocol
 
-from bench import barge_in, capacity, ends, first_word, judge
+from bench import barge_in, capacity, console, ends, first_word, judge
 from bench.kav_process import CORES, KavFailed
 from bench.report import Report
 
@@ -25,6 +25,7 @@ PARTS: dict[str, Part] = {
     "barge-in": barge_in.run,
     "judge": judge.run,
     "ends": ends.run,
+    "console": console.run,
     "capacity": capacity.run,
 }
 

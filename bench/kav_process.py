@@ -20,6 +20,7 @@ from bench.webhook import AUTH_TOKEN
 ROOT = Path(__file__).parent.parent
 BOOT_S = 30.0
 STOP_S = 10.0
+CONSOLE_PASSWORD = "the bench watches"
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
@@ -53,6 +54,7 @@ class KavProcess:
             "DATABASE_URL": f"sqlite:///{self._folder}/kav.db",
             "KAV_DEFAULT_NUMBERS": "*",
             "MAX_CALLS": "5000",
+            "KAV_CONSOLE_PASSWORD": CONSOLE_PASSWORD,
             "DRAIN_SECONDS": "0",
         }
         if ca_file:

@@ -37,7 +37,9 @@ class Said:
     heard_ms: int
     """Of the bot: how much was heard."""
     cut: bool
-    """The caller spoke over it."""
+    """Not all of it was heard."""
+    barge_in: bool
+    """The caller spoke over it; otherwise the call's end cut it."""
     language: str
     switched: bool
     """The first turn in another language than the one before."""
@@ -81,7 +83,7 @@ class Account:
     @property
     def barge_ins(self) -> int:
         """How often the caller spoke over the bot."""
-        return sum(turn.cut for turn in self.turns)
+        return sum(turn.barge_in for turn in self.turns)
 
     @property
     def side_questions(self) -> int:
@@ -144,6 +146,7 @@ def _turns(rows: Sequence[Row], judged: Sequence[Row]) -> list[Said]:
     language, quiet_from = "", 0
     for row in rows:
         spoken = row["language"] or ""
+        told = [replace(turn, barge_in=turn.cut) for turn in told] if row["who"] == "caller" else told
         told.append(
             _said(row, judgements.get(row["number"], ""), switched=bool(language and spoken not in ("", language)))
         )
@@ -170,6 +173,7 @@ def _said(row: Row, judgement: str, *, switched: bool) -> Said:
         audio_ms=audio_ms,
         heard_ms=heard_ms,
         cut=by_bot and heard_ms < audio_ms,
+        barge_in=False,
         language=row["language"] or "",
         switched=switched,
         step=row["step"] or "",

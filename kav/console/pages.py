@@ -9,6 +9,7 @@ from typing import Any, Final, get_args
 
 import gevent
 from flask import Blueprint, Flask, Response, abort, g, redirect, render_template, request, session, url_for
+from gevent.select import select
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.wrappers import Response as AnyResponse
 
@@ -33,7 +34,7 @@ from kav.records.errors import InvalidCursorError, RecordsError
 from kav.records.figures import Figures, figures
 from kav.records.models import CALLS
 from kav.settings import Settings
-from kav.wire.websocket_server import EXTEND
+from kav.wire.websocket_server import EXTEND, SOCKET
 from media_desk import MediaDesk
 from realtime_prompt_builder import Phrases
 from routes_recordings import RecordingDesk
@@ -106,11 +107,12 @@ class Pages:
         """Tell a page what changes, as server-sent events, until its operator logs out or Kav is stopped."""
         if self._viewers >= self._console.settings.KAV_CONSOLE_VIEWERS or self._console.media.draining:
             return Response("full\n", 503, {"Retry-After": "10"}, content_type="text/plain")
-        extend, login, until = request.environ.get(EXTEND, int), dict(session), time.monotonic() + LONGEST_WATCH_S
+        extend, sock = request.environ.get(EXTEND, int), request.environ.get(SOCKET)
+        login, until = dict(session), time.monotonic() + LONGEST_WATCH_S
 
         def goes_on() -> bool:
             extend()
-            over = self._console.media.draining or time.monotonic() > until
+            over = self._console.media.draining or time.monotonic() > until or _has_left(sock)
             return not over and self._console.door.is_live(login)
 
         def told() -> Iterator[str]:
@@ -160,7 +162,7 @@ class Pages:
         record = self._record(call_sid, needed=entry is None)
         if entry is None and not record:
             abort(404)
-        record = NOTHING_KNOWN | record
+        record = NOTHING_KNOWN | record | _known_of(entry)
         told, picture = self._told(record, entry)
         live = entry is not None and not entry["ended"]
         if live:
@@ -193,7 +195,7 @@ class Pages:
 
     def end_call(self, call_sid: str) -> AnyResponse:
         """End a call that goes on."""
-        if stream_registry.get(call_sid) is None:
+        if stream_registry.find(call_sid) is None:
             abort(404)
         stream_registry.end(call_sid, "operator")
         self._calls.forget()
@@ -248,6 +250,19 @@ class Pages:
         if script is None:
             abort(404)
         return render_template("flow.html", script=script, flow=script.flow)
+
+
+def _known_of(entry: stream_registry.Entry | None) -> dict[str, Any]:
+    """Return what the registry knows before the record does."""
+    if entry is None:
+        return {}
+    known = {name: entry[name] for name in ("direction", "business", "from_number", "to_number")}
+    return known | ({"end_reason": entry["end_reason"]} if entry["ended"] else {})
+
+
+def _has_left(sock: Any) -> bool:  # noqa: ANN401 - a gevent socket, or none where there is no network
+    """Whether the viewer has closed the connection: one that only listens sends nothing else."""
+    return sock is not None and bool(select([sock], [], [], 0)[0])
 
 
 def init_app(app: Flask, console: Console) -> None:

@@ -97,7 +97,7 @@ def _stretches(turn: Said) -> Iterator[tuple[str, int, int]]:
 def _events(told: Account) -> Iterator[tuple[str, int, str]]:
     """Yield what happened: kind, ms, and a word about it."""
     for turn in told.turns:
-        if turn.cut:
+        if turn.barge_in:
             yield "barge_in", turn.cut_ms, str(turn.number)
         if turn.judgement == "side_question":
             yield "side_question", turn.begins_ms, str(turn.number)

@@ -43,6 +43,12 @@ def test_of_a_sentence_cut_before_its_first_word_all_is_unheard() -> None:
     assert (said.text, said.unheard, said.cut) == ("", "One two", True)
 
 
+def test_what_the_calls_end_cut_is_no_barge_in() -> None:
+    cut = {"text": "a b", "heard": "a", "audio_ms": 900, "heard_ms": 400}
+    over, ended = told(turn(1, "bot", 0, **cut), turn(2, "caller", 2000), turn(3, "bot", 3000, **cut)).turns[::2]
+    assert (over.cut, over.barge_in, ended.cut, ended.barge_in) == (True, True, True, False)
+
+
 def test_words_that_are_not_stored_leave_the_rest_of_the_call() -> None:
     (said,) = told(turn(1, "bot", 0, audio_ms=900, heard_ms=600)).turns
     assert (said.text, said.unheard, said.cut, said.audio_ms) == ("", "", True, 900)
@@ -114,7 +120,8 @@ def test_a_call_that_goes_on_is_told_as_its_record_will_be() -> None:
 
 
 def test_heard_and_discarded_words_are_drawn_apart() -> None:
-    picture = timeline(told(turn(1, "bot", 1000, text="a b", heard="a", audio_ms=2000, heard_ms=500)))
+    bot = turn(1, "bot", 1000, text="a b", heard="a", audio_ms=2000, heard_ms=500)
+    picture = timeline(told(bot, turn(2, "caller", 9000, kind="keys")))
     heard, discarded = picture.bars
     assert (heard.kind, discarded.kind) == ("heard", "discarded")
     assert abs(heard.x + heard.width - discarded.x) <= 0.2
