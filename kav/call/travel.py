@@ -1,0 +1,81 @@
+"""How a conversation goes from one process to another: as plain values, between two of its streams.
+
+    plain = to_plain(talk, shift)                     # JSON can hold it
+    talk = from_plain(plain, flow, phrases, shift)    # the same step, answers, language, account
+
+What belongs to a stream alone stays behind: the turn that was being judged, the phrase that was being said, the items
+of a model that is gone. What the notebook has not taken yet of the account is left to the process that has written it.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from kav.call.conversation import MESSAGE, Conversation
+from kav.call.flow import Flow, Step, Texts
+from kav.call.plain import UnreadableError, pack, restore, unpack
+
+VERSION: Final = 1
+
+_LOCK_STAYS: Final = frozenset({"flow", "caller_number"})
+_ACCOUNT_STAYS: Final = frozenset(
+    {"now", "began_at", "_changed", "_speaking", "_caller_items", "_speech_began_at", "_turn_ended_at", "_judge_ms"}
+)
+_PARTS: Final = frozenset(
+    {"version", "caller_number", "do_not_call", "message", "now", "began_at", "lock", "language", "farewell", "account"}
+)
+
+
+def to_plain(talk: Conversation, shift: float) -> dict[str, Any]:
+    """Return all of a conversation that outlives a stream.
+
+    Args:
+        talk: whose caller's words are in here, and in the answers: see docs/scaling.md.
+        shift: seconds that make a moment of this process's clock one of everybody's.
+    """
+    account = talk.chronicle
+    return {
+        "version": VERSION,
+        "caller_number": talk.caller_number,
+        "do_not_call": talk.do_not_call,
+        "message": None if (message := talk.flow.step(MESSAGE)) is None else pack(message.ask),
+        "now": round(account.now + shift, 3),
+        "began_at": None if account.began_at is None else round(account.began_at + shift, 3),
+        "lock": pack(talk.lock, _LOCK_STAYS),
+        "language": pack(talk.language),
+        "farewell": pack(talk.farewell),
+        "account": pack(account, _ACCOUNT_STAYS),
+    }
+
+
+def from_plain(plain: object, flow: Flow, phrases: Mapping[str, Mapping[str, str]], shift: float = 0.0) -> Conversation:
+    """Return the conversation that `to_plain` has told of.
+
+    Args:
+        plain: what `to_plain` returned, by way of JSON or not.
+        flow: the call's script, as it was registered.
+        phrases: the exact texts, by language and id.
+        shift: the reading process's own; see `to_plain`.
+
+    Raises:
+        UnreadableError: another release has written it, or nobody.
+    """
+    if not isinstance(plain, Mapping) or plain.get("version") != VERSION or set(plain) != _PARTS:
+        raise UnreadableError("a conversation of another version")
+    talk = Conversation(flow, phrases, str(plain["caller_number"]))
+    if plain["message"] is not None and flow.step(MESSAGE) is None:
+        talk.lock.add(Step(MESSAGE, unpack(Texts, plain["message"]), optional=True))
+        talk.flow = talk.lock.flow
+    talk.do_not_call = plain["do_not_call"] is True
+    restore(talk.lock, plain["lock"], _LOCK_STAYS)
+    restore(talk.language, plain["language"])
+    restore(talk.farewell, plain["farewell"])
+    restore(talk.chronicle, plain["account"], _ACCOUNT_STAYS)
+    talk.chronicle.now = _moment(plain["now"]) - shift
+    talk.chronicle.began_at = None if plain["began_at"] is None else _moment(plain["began_at"]) - shift
+    return talk
+
+
+def _moment(told: object) -> float:
+    if not isinstance(told, int | float):
+        raise UnreadableError(f"a moment: {type(told).__name__}")
+    return float(told)
