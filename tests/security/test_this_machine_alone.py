@@ -1,4 +1,4 @@
-"""Guards a Kav without Twilio's token: it serves this machine's programs, and no proxy, page or name that leads here."""
+"""Guards a Kav without Twilio's token: it serves this machine's programs, and nobody who is led here."""
 
 from collections.abc import AsyncIterator, Mapping
 
