@@ -29,6 +29,7 @@ from kav.console.texts import load_texts
 from kav.console.timeline import timeline
 from kav.cost import load_prices
 from kav.flow_files import Flows
+from kav.flow_files.folder import folder_of
 from kav.records import Records, next_cursor
 from kav.records.errors import InvalidCursorError, RecordsError
 from kav.records.figures import Figures, figures
@@ -77,7 +78,7 @@ class Pages:
         self._console = console
         self._base = base
         self._calls = LiveCalls(load_prices(), settings.OPENAI_REALTIME_MODEL, settings.OPENAI_TRANSCRIBE_MODEL)
-        self._scripts = Scripts(console.flows)
+        self._scripts = Scripts(console.flows, folder_of(settings.KAV_FLOWS))
         self._recordings = RecordingDesk(settings, console.records)
         self._viewers = 0
 

@@ -150,7 +150,7 @@ class PhonePages:
 
     def state(self, call_sid: str) -> Response:
         """Tell a page how its call goes, and how it ended."""
-        entry = stream_registry.get(call_sid)
+        entry = stream_registry.find(call_sid)
         if entry is None or entry["line"] != "browser":
             abort(404)
         told = {**self._talk(entry), "ended": entry["ended"]}

@@ -4,8 +4,8 @@ Two lanes, the caller above and the bot below; what was generated and never hear
 of the drawing, times in ms since the call's first stream began.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Final
 
 from kav.console.account import Account, Said
@@ -18,6 +18,7 @@ NARROWEST: Final = 2.0
 """What is said in a moment is still seen."""
 TICKS_S: Final = (1, 2, 5, 10, 15, 30, 60, 120, 300)
 TICK_ROOM: Final = 70.0
+FLAG_ROOM: Final = 14.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,8 @@ class Mark:
     kind: str
     """`barge_in`, `side_question`, `keys`, `language`, `tool` or `breach`."""
     x: float
+    flag_x: float
+    """Where its sign is: beside that of another which happened at about the same time."""
     at_ms: int
     label: str
 
@@ -75,12 +78,20 @@ def timeline(told: Account) -> Timeline:
         for turn in told.turns
         for kind, begins, ends in _stretches(turn)
     )
-    marks = tuple(
-        Mark(kind, x(at_ms), at_ms, label) for kind, at_ms, label in sorted(_events(told), key=lambda e: e[1])
-    )
+    events = sorted(_events(told), key=lambda event: event[1])
+    marks = tuple(_flagged(Mark(kind, x(at_ms), x(at_ms), at_ms, label) for kind, at_ms, label in events))
     every_s = next((step for step in TICKS_S if step * 1000 * scale >= TICK_ROOM), TICKS_S[-1])
     ticks = tuple(Tick(x(second * 1000), second) for second in range(0, length_ms // 1000 + 1, every_s))
     return Timeline(round(width, 1), bars, marks, ticks)
+
+
+def _flagged(marks: Iterable[Mark]) -> Iterator[Mark]:
+    """Move the signs of marks that would hide one another apart."""
+    free_from = 0.0
+    for mark in marks:
+        placed = replace(mark, flag_x=max(mark.x, free_from))
+        free_from = placed.flag_x + FLAG_ROOM
+        yield placed
 
 
 def _stretches(turn: Said) -> Iterator[tuple[str, int, int]]:

@@ -1,5 +1,6 @@
 """Guards how a call is told: heard apart from unheard, what each turn was taken for, and the picture over time."""
 
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import given
@@ -141,6 +142,12 @@ def test_every_event_has_its_mark_in_the_order_of_time() -> None:
         )
     )
     assert [mark.kind for mark in picture.marks] == ["breach", "side_question", "keys", "language", "tool"]
+
+
+def test_what_happens_at_once_hides_nothing() -> None:
+    picture = timeline(told(breaches=[{"at_ms": 500, "what": "x", "detail": ""}] * 3))
+    signs = [mark.flag_x for mark in picture.marks]
+    assert all(after - before >= 12 for before, after in pairwise(signs))
 
 
 MOMENT = st.integers(0, 3_600_000)
