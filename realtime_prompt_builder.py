@@ -5,8 +5,9 @@ each request: what to judge, or what to say. Texts are data: the phrases live in
 for each language, and a business's own in its flow file.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -36,6 +37,9 @@ PHRASE_IDS: Final = (
     "take_message",
     "not_understood",
     "busy",
+    "too_many_calls",
+    "closed_for_today",
+    "shutdown",
     "do_not_call",
 )
 
@@ -80,8 +84,6 @@ FIXED_RULE: Final = """
 # Fixed sentences
 A system message may give you a sentence between « and ». Say exactly that sentence, word for word, and nothing else.
 """
-
-LANGUAGE_NAMES: Final = {"he": "Hebrew", "en": "English", "ar": "Arabic", "ru": "Russian"}
 
 MAX_PROMPT_TOKENS: Final = 16_384
 """What instructions and tools may take together (Realtime API); estimated below, on the safe side."""
@@ -160,7 +162,7 @@ class PromptTooLong(ValueError):
 
 
 class MissingPhrase(LookupError):
-    """A language's file lacks a phrase; the message names the file and the id."""
+    """A language's file lacks a phrase, or another of its words; the message names the file and what is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,21 +189,41 @@ class Phrases:
         return self.voices.get(language, self.voices[DEFAULT_LANGUAGE])
 
 
-def load_phrases(folder: Path = PHRASES_FOLDER) -> Phrases:
-    """Read every language's file; a new language is one file more.
+@cache
+def load_languages(folder: Path = PHRASES_FOLDER) -> Mapping[str, Mapping[str, Any]]:
+    """Read every language's file, by its code, once: parsing all of them would stall a live call.
+
+    A new language is one file more.
 
     Raises:
-        MissingPhrase: a file lacks a phrase.
+        MissingPhrase: a file lacks a phrase, or words that the default language's has.
     """
     files = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.yaml"))}
+    wanted = set(_words_in(files[DEFAULT_LANGUAGE])) | {f"phrases.{phrase}" for phrase in PHRASE_IDS}
     for language, content in files.items():
-        missing = [phrase for phrase in PHRASE_IDS if not content["phrases"].get(phrase)]
-        if missing:
-            raise MissingPhrase(f"{folder / language}.yaml lacks {', '.join(missing)}: add them under `phrases`.")
+        if missing := sorted(wanted - set(_words_in(content))):
+            raise MissingPhrase(f"{folder / language}.yaml lacks {', '.join(missing)}: add them.")
+    return files
+
+
+def _words_in(content: Mapping[str, Any]) -> Iterator[str]:
+    """The keys that hold something, e.g. `name` and `phrases.greeting`."""
+    for key, value in content.items():
+        yield from (f"{key}.{inner}" for inner in value if value[inner]) if isinstance(value, dict) else [key]
+
+
+def load_phrases(folder: Path = PHRASES_FOLDER) -> Phrases:
+    """Read the fixed phrases of every language. Raises MissingPhrase as `load_languages` does."""
+    files = load_languages(folder)
     return Phrases(
         texts={language: content["phrases"] for language, content in files.items()},
         voices={language: Voice(**content["say"]) for language, content in files.items()},
     )
+
+
+@cache
+def _language_names() -> dict[str, str]:
+    return {language: content["name"] for language, content in load_languages().items()}
 
 
 def quote(text: str) -> str:
@@ -216,7 +238,7 @@ def quote_translated(text: str, language: str) -> str:
 
 def language_name(language: str) -> str:
     """Return a language's English name, or its code."""
-    return LANGUAGE_NAMES.get(language, language)
+    return _language_names().get(language, language)
 
 
 def build_instructions(flow: Flow) -> str:

@@ -2,15 +2,12 @@
 
 from collections.abc import Iterator, Mapping
 from functools import cache
-from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-import yaml
-
 from kav.after_call.report import CallReport, Findings, Given
+from realtime_prompt_builder import load_languages
 
-WORDS: Final = Path(__file__).with_name("notices.yaml")
 MAX_SMS: Final = 1_500
 """Characters; Twilio refuses more than 1600."""
 
@@ -22,9 +19,8 @@ CUT_OFF: Final = frozenset({"socket_lost", "no_media", "write_stalled", "model_f
 
 @cache
 def words_by_language() -> Mapping[str, Mapping[str, str]]:
-    """The words of `notices.yaml`, read once."""
-    read: dict[str, dict[str, str]] = yaml.safe_load(WORDS.read_text(encoding="utf-8"))
-    return read
+    """The words of every language's `notice`, read once."""
+    return {language: content["notice"] for language, content in load_languages().items()}
 
 
 def title(report: CallReport) -> str:

@@ -13,6 +13,7 @@ import yaml
 
 from kav.after_call.report import CallReport, Findings
 from kav.settings import Settings
+from realtime_prompt_builder import language_name
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -48,7 +49,6 @@ class Summarizer:
         asked = yaml.safe_load(ASKED.read_text(encoding="utf-8"))
         self._instructions: str = asked["instructions"]
         self._schema: dict[str, Any] = asked["schema"]
-        self._languages: dict[str, str] = asked["languages"]
         self._client: OpenAI | None = None
 
     @property
@@ -79,7 +79,7 @@ class Summarizer:
             self.warm_up()
         assert self._client is not None  # noqa: S101 - warmed up
         language = report.owner.language if report.owner is not None else report.language
-        return self._read(self._ask(self._client, self._languages.get(language, language), talk_of(report)))
+        return self._read(self._ask(self._client, language_name(language), talk_of(report)))
 
     def _ask(self, client: "OpenAI", language: str, talk: str) -> str:
         answer = client.responses.create(

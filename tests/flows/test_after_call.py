@@ -40,7 +40,7 @@ def test_calls_that_somebody_is_told_of_are_summed_up_unless_the_file_says_no(
         ("{email: owner@home}", "18: owner.email: `owner@home` is no address; write one address"),
         ('{email: "a@b.example, c@d.example"}', "18: owner.email: `a@b.example, c@d.example` is no address"),
         ("{language: he}", "18: owner.sms: nobody can be told without a number or an address"),
-        ("{sms: +972501234567, language: fr}", "18: owner.language: `fr` is not possible here"),
+        ("{sms: +972501234567, language: xx}", "18: owner.language: `xx` is not possible here"),
         ("{sms: +972501234567, fax: 1}", "18: owner.fax: there is no such key"),
     ],
 )

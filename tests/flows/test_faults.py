@@ -25,7 +25,7 @@ CHOICES = "    choices: [לבן, שחור]\n"
         ("numbers: [+97231110042]\n", "", "1: numbers: it is missing; write `numbers: [+972312345678]`"),
         ("numbers: [+97231110042]", "numbers: []", "3: numbers: there is no number; write"),
         ("[+97231110042]", "[+97231110042, +97231110042]", "3: numbers: +97231110042 stands here twice; keep one"),
-        ("[he, en]", "[he, fr]", "4: languages: Kav has no sentences of its own in `fr`; use ar, en, he, ru"),
+        ("[he, en]", "[he, xx]", "4: languages: Kav has no sentences of its own in `xx`; use ar, en, "),
         ("[he, en]", "[he, en, he]", "4: languages: `he` stands here twice; keep one"),
         ("[he, en]", "[en]", "6: closing.he: this is none of the flow's languages; use one of: en, or add it"),
         ("[he, en]", "[ru, he, en]", "6: closing.ru: the flow's own language is missing; add its sentence"),
