@@ -42,6 +42,10 @@ class Entries:
 Node = Scalar | Items | Entries
 
 
+MOST_BRACKETS: Final = 2000
+"""Of [ and { in one file: a parser's time grows with their square, and no business has so many lists."""
+
+
 class _Mark(Protocol):
     """PyYAML's place in a file, from its Python or its C parser; `line` counts from 0."""
 
@@ -70,6 +74,10 @@ def read_document(data: bytes, faults: Faults) -> Entries | None:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         faults.add(line, "", "this is not UTF-8 text", "save the file as UTF-8")
+        return None
+    if text.count("[") + text.count("{") > MOST_BRACKETS:
+        remedy = "write lists and groups with indentation, a line for each entry"
+        faults.add(1, "", f"there are more than {MOST_BRACKETS} brackets in this file", remedy)
         return None
     try:
         if _has_references(text, faults):
