@@ -17,9 +17,8 @@ import os
 import signal
 import sys
 import threading
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import click
 import gevent
@@ -39,6 +38,8 @@ import routes_records
 import routes_twilio
 import stream_registry
 import twilio_gate
+from call_admission import Admission
+from drain import drain
 from kav import commands, console, log
 from kav.after_call import AfterCall
 from kav.bearer import is_bearer
@@ -54,7 +55,10 @@ from kav.wire.twilio_rest import TwilioRest
 from kav.wire.websocket_server import AdmittingSock, WebSocketHandler
 
 SHUTDOWN_GRACE_S = 2.0
-"""How long the last sockets and records may take, after the drain: Heroku kills 30 s after SIGTERM."""
+"""How long each of the last things may take, after the drain: Heroku kills 30 s after SIGTERM."""
+
+RECORDS_S = 1.0
+"""What is kept for the records, whatever the others take."""
 
 logger = logging.getLogger("kav")
 
@@ -70,6 +74,8 @@ class Kav:
     aftermath: call_aftermath.Aftermath
     after_call: AfterCall
     flows: Flows
+    twilio: routes_twilio.Desk
+    admission: Admission
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -96,9 +102,10 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.config.update(MAX_CONTENT_LENGTH=routes_twilio.MAX_FORM_BYTES, KAV_SETTINGS=settings)
     after_call = AfterCall(settings, records, rest)
     aftermath = call_aftermath.Aftermath(settings, records, rest, after_call)
-    app.extensions["kav"] = Kav(settings, records, rest, media, aftermath, after_call, flows)
-    gate, tickets = twilio_gate.Gate(settings), Tickets()
-    routes_twilio.init_app(app, routes_twilio.Desk(settings, media, records, phrases, flows, tickets), gate)
+    gate, tickets, admission = twilio_gate.Gate(settings), Tickets(), Admission(settings, media)
+    twilio = routes_twilio.Desk(settings, media, records, phrases, flows, tickets, admission)
+    app.extensions["kav"] = Kav(settings, records, rest, media, aftermath, after_call, flows, twilio, admission)
+    routes_twilio.init_app(app, twilio, gate)
     parts = routes_calls.Parts(settings, flows, media, records, rest, tickets)
     call_desk = routes_calls.CallDesk(parts)
     routes_calls.init_app(app, call_desk)
@@ -110,7 +117,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     console.init_app(app, console.Console(settings, media, records, phrases, flows, console.Door(settings)))
 
     def admit(upgrade: Request) -> Response | None:
-        return gate.media(upgrade) or (Response("full\n", 503) if media.full else None)
+        return gate.media(upgrade) or (Response("full\n", 503) if media.crowded else None)
 
     AdmittingSock(app, admit).route("/twilio/media")(media.media)
     app.add_url_rule("/healthz", "healthz", lambda: _health(app.extensions["kav"]))
@@ -204,6 +211,7 @@ def serve(settings: Settings) -> None:
     kav.rest.warm_up()
     kav.after_call.warm_up(summaries=any(flow.summary for flow in kav.flows.flows))
     gevent.spawn(kav.media.watch)
+    gevent.spawn(kav.admission.load_spending, kav.records)
     aftermath = gevent.spawn(kav.aftermath.run)
     server.start()
     _announce(settings, server.server_port or settings.PORT)
@@ -211,11 +219,7 @@ def serve(settings: Settings) -> None:
     gc.collect()
     gc.freeze()  # a full collection over what boot has loaded would stall every call for 50 ms
     stopping.wait()
-    _drain(kav, server)
-    kav.aftermath.stop()
-    aftermath.join(SHUTDOWN_GRACE_S)
-    kav.after_call.stop(SHUTDOWN_GRACE_S)
-    kav.records.stop(SHUTDOWN_GRACE_S)
+    _leave(kav, server, aftermath)
 
 
 def _announce(settings: Settings, port: int) -> None:
@@ -230,31 +234,16 @@ def _announce(settings: Settings, port: int) -> None:
         logger.warning(warning)
 
 
-def _drain(kav: Kav, server: WSGIServer) -> None:
-    """Let live calls finish, for a while; callbacks are answered all the time, new calls are not taken."""
-    kav.media.draining = True
-    logger.info("stopping: %d live calls may finish within %s s", len(kav.media.live), kav.settings.DRAIN_SECONDS)
-    _wait_until(lambda: not kav.media.sockets, kav.settings.DRAIN_SECONDS)
-    ended = [
-        entry
-        for entry in list(stream_registry.registry.values())
-        if stream_registry.end(entry["call_sid"], "shutdown", after_stream="apology")
-    ]
-    _wait_until(lambda: not kav.media.sockets and all(map(_knows_of_its_end, ended)), SHUTDOWN_GRACE_S)
+def _leave(kav: Kav, server: WSGIServer, aftermath: "gevent.Greenlet[..., None]") -> None:
+    """Let live calls finish, for a while, then everything else; each step within what time is left."""
+    hand_over = partial(kav.twilio.hand_over, kav.rest) if kav.rest.has_credentials else None
+    countdown = drain(kav.media, hand_over, kav.settings.DRAIN_SECONDS)
     kav.media.stop()
-    server.stop(timeout=SHUTDOWN_GRACE_S)
-
-
-def _knows_of_its_end(entry: stream_registry.Entry) -> bool:
-    """Whether Twilio has asked what comes after the stream, or has ended the call: else the caller hears an error."""
-    asked_at, ended_at = entry["after_stream_at"], entry["ended_at"] or 0.0
-    return entry["terminal_at"] is not None or (asked_at is not None and asked_at >= ended_at)
-
-
-def _wait_until(done: Callable[[], bool], timeout_s: float) -> None:
-    until = time.monotonic() + timeout_s
-    while not done() and time.monotonic() < until:
-        gevent.sleep(0.05)
+    server.stop(timeout=countdown.take(SHUTDOWN_GRACE_S, leave_s=2 * RECORDS_S))
+    kav.aftermath.stop()
+    aftermath.join(countdown.take(SHUTDOWN_GRACE_S, leave_s=2 * RECORDS_S))
+    kav.after_call.stop(countdown.take(SHUTDOWN_GRACE_S, leave_s=RECORDS_S))
+    kav.records.stop(max(RECORDS_S, countdown.take(SHUTDOWN_GRACE_S)))
 
 
 def main() -> int:

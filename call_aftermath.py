@@ -5,6 +5,7 @@ What is due is decided in `kav.call.aftermath`; here it is done, once each, and 
 
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -16,13 +17,13 @@ import stream_registry
 from kav import metrics
 from kav.after_call import AfterCall, report_of
 from kav.call.actions import RESUMABLE
-from kav.call.aftermath import Chore, Facts, Patience, due
+from kav.call.aftermath import Chore, Facts, Patience, Retry, due, retry
 from kav.call.chronicle import Chronicle
 from kav.call.flow_lock import TOOLS
 from kav.cost import load_prices
 from kav.records import Records
 from kav.settings import Settings
-from kav.wire.twilio_rest import TwilioRest, TwilioRestError
+from kav.wire.twilio_rest import TwilioRest, TwilioRestError, UnreachableError
 from stream_registry import TERMINAL_STATUSES, Entry
 
 LOOK_EVERY_S: Final = 0.5
@@ -47,6 +48,8 @@ class Aftermath:
             entry_ttl_s=settings.ENTRY_TTL_S,
         )
         self._stopping = Event()
+        self._retries: dict[str, dict[Chore, Retry]] = {}
+        """By CallSid: what is to be tried again, for Twilio could not be asked."""
 
     def run(self) -> None:
         """Look after all entries until `stop`; one last time then, so that no record is missing."""
@@ -66,7 +69,8 @@ class Aftermath:
             if entry["ended"] and entry["ended_at"] is None:
                 entry["ended_at"] = now  # somebody set the flag and nothing else
             try:
-                for chore in due(_facts(entry), self._patience, now):
+                retries = self._retries.get(entry["call_sid"], {})
+                for chore in due(_facts(entry, retries), self._patience, now):
                     self._do(chore, entry)
             except Exception:  # this greenlet's root, an entry at a time
                 log.exception("aftermath failed", extra={"call_sid": entry["call_sid"]})
@@ -89,6 +93,7 @@ class Aftermath:
             self._report(entry)
         elif chore is Chore.FORGET:
             stream_registry.remove(entry)
+            self._retries.pop(entry["call_sid"], None)
         else:
             gevent.spawn(self._ask_twilio, chore, entry)
 
@@ -103,8 +108,21 @@ class Aftermath:
                 log.info("hung up over REST: %s", done.value, extra={"call_sid": call_sid})
             else:
                 self._fetch_status(entry)
+        except UnreachableError as error:
+            log.error("%s: %s", chore.value, error, extra={"call_sid": call_sid})
+            self._try_again(chore, entry)
         except TwilioRestError as error:
             log.error("%s: %s", chore.value, error, extra={"call_sid": call_sid})
+
+    def _try_again(self, chore: Chore, entry: Entry) -> None:
+        """Put a chore off that failed because Twilio could not be reached; after some minutes it is given up."""
+        now, failed = time.monotonic(), self._retries.setdefault(entry["call_sid"], {})
+        again = retry(failed.get(chore), entry["ended_at"] or now, now)
+        if again is None:
+            log.error("given up: %s", chore.value, extra={"call_sid": entry["call_sid"]})
+            return
+        failed[chore] = again
+        entry["chores_done"].discard(chore)
 
     def _fetch_status(self, entry: Entry) -> None:
         fetched = self._rest.fetch_status(entry["call_sid"])
@@ -159,7 +177,7 @@ class Aftermath:
         return (spoken + transcribed) / 1_000_000
 
 
-def _facts(entry: Entry) -> Facts:
+def _facts(entry: Entry, retries: Mapping[Chore, Retry]) -> Facts:
     return Facts(
         created_at=entry["created_at"],
         prewarmed=entry["model"] is not None,
@@ -173,6 +191,7 @@ def _facts(entry: Entry) -> Facts:
         after_stream_at=entry["after_stream_at"],
         terminal_at=entry["terminal_at"],
         done=frozenset(entry["chores_done"]),
+        retries=retries,
     )
 
 

@@ -5,8 +5,11 @@ row and a turn whose words come bit by bit is stored a few times and not fifty.
 """
 
 import logging
+from datetime import datetime
 from typing import Final
+from zoneinfo import ZoneInfo
 
+from kav.call.admission import Spending
 from kav.call.chronicle import Chronicle, News, Turn
 from kav.call.conversation import Conversation
 from kav.cost import load_prices
@@ -25,8 +28,8 @@ log = logging.getLogger(__name__)
 class Notebook:
     """Writes the calls of one process down."""
 
-    def __init__(self, settings: Settings, records: Records) -> None:
-        self._records = records
+    def __init__(self, settings: Settings, records: Records, spending: Spending) -> None:
+        self._records, self._spending, self._zone = records, spending, ZoneInfo(settings.KAV_TIMEZONE)
         self._model, self._transcriber = settings.OPENAI_REALTIME_MODEL, settings.OPENAI_TRANSCRIBE_MODEL
         self._prices = load_prices()
         self._detail = LONGEST_DETAIL if settings.KAV_STORE_WORDS else 0
@@ -92,7 +95,9 @@ class Notebook:
             )
 
     def _save_usage(self, call_sid: str, chronicle: Chronicle) -> None:
-        used = chronicle.usage
+        used, price = chronicle.usage, self._prices.micro_usd(self._model, chronicle.usage)
+        heard_price = self._prices.audio_micro_usd(self._transcriber, chronicle.transcribed_s)
+        self._spending.note(datetime.now(self._zone).date(), call_sid, (price or 0) + (heard_price or 0))
         self._records.save_usage(
             call_sid,
             self._model,
@@ -103,12 +108,12 @@ class Notebook:
             cached_audio=used.cached_audio,
             output_text=used.output_text,
             output_audio=used.output_audio,
-            cost_micro_usd=self._prices.micro_usd(self._model, used),
+            cost_micro_usd=price,
         )
         if chronicle.transcribed_s:
             self._records.save_usage(
                 call_sid,
                 self._transcriber,
                 audio_s=chronicle.transcribed_s,
-                cost_micro_usd=self._prices.audio_micro_usd(self._transcriber, chronicle.transcribed_s),
+                cost_micro_usd=heard_price,
             )

@@ -3,6 +3,7 @@
 import hmac
 import logging
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, cast
@@ -14,6 +15,7 @@ import realtime_prompt_builder as prompt
 import stream_registry
 from call_notebook import TAKE_EVERY_S, Notebook
 from kav import metrics
+from kav.call.admission import Lateness, Spending
 from kav.call.conversation import Conversation
 from kav.call.deadlines import CallRules
 from kav.call.flow import Flow
@@ -59,18 +61,30 @@ class MediaDesk:
         self.sockets = 0
         """Open media sockets, also those that have not said who they are."""
         self.draining = False
+        """No new calls are taken; those that have been may still have their streams."""
+        self.closed = False
+        """No streams are taken either."""
+        self.hand_over: Callable[[Entry], bool] | None = None
+        """How a call gets to its human when what Twilio asks after the stream may reach another process."""
         self.hub_lag_s = 0.0
+        self.lateness = Lateness(settings.HUB_LAG_SHED_MS / 1000)
+        self.spending = Spending()
         self._settings = settings
         self._connector = connector
         self._records = records
-        self._notebook = Notebook(settings, records)
+        self._notebook = Notebook(settings, records, self.spending)
         self._model_sessions = {flow.id: prompt.build_session(settings, flow) for flow in flows.flows}
         self._stopping = Event()
 
     @property
     def full(self) -> bool:
+        """Whether no further call can be taken."""
+        return self.draining or self.crowded
+
+    @property
+    def crowded(self) -> bool:
         """Whether no further stream can be taken."""
-        return self.draining or self.sockets >= self._settings.MAX_CALLS
+        return self.closed or self.sockets >= self._settings.MAX_CALLS
 
     def _rules(self, entry: Entry) -> CallRules:
         """Return the rules of one stream of the call; the limit is the call's, however many streams it has."""
@@ -109,7 +123,9 @@ class MediaDesk:
                 self._records.save_call(entry["call_sid"], started_at=datetime.now(UTC))
             rules = self._rules(entry)
             leg, connect = self._claim_leg(entry), partial(self._leg, entry, attempts=2)
-            stream = Stream(ws, start.stream_sid, entry, leg, connect, rules, flow, self._phrases, self._tools)
+            stream = Stream(
+                ws, start.stream_sid, entry, leg, connect, rules, flow, self._phrases, self._tools, self._carried_over
+            )
             entry["stream"], entry["wake"] = stream, stream.stop
             self.live.add(stream)
             try:
@@ -145,6 +161,10 @@ class MediaDesk:
         if start.custom_parameters.get("direction", "inbound") != entry["direction"]:
             return "its direction is not the call's"
         return ""
+
+    def _carried_over(self, entry: Entry) -> Callable[[Entry], bool] | None:
+        """Return how to hand a call over without Twilio's asking, while its question may reach another process."""
+        return self.hand_over if entry["line"] == "twilio" else None
 
     def _claim_leg(self, entry: Entry) -> ModelLeg:
         """Return the prewarmed leg if it is any good, else a new one: a refusal may have been a passing one."""
@@ -207,6 +227,7 @@ class MediaDesk:
             now = time.monotonic()
             self.hub_lag_s = max(0.0, now - last - WATCH_EVERY_S)
             metrics.HUB_LAG.observe(self.hub_lag_s)
+            self.lateness.observe(now, self.hub_lag_s)
             last = now
             notes, noted = now - noted >= TAKE_EVERY_S, now if now - noted >= TAKE_EVERY_S else noted
             for stream in list(self.live):

@@ -95,6 +95,7 @@ class Stream:
         flow: Flow,
         phrases: prompt.Phrases,
         tools: HttpTools,
+        carried_over: Callable[[Entry], Callable[[Entry], bool] | None] = lambda _: None,
     ) -> None:
         self.call_sid = entry["call_sid"]
         self.stream_sid = stream_sid
@@ -114,6 +115,9 @@ class Stream:
         self._typed = 0
         self._stopped_at: float | None = None
         self._end_reason: actions.EndReason | None = None
+        self._carried_over = carried_over
+        self._handing_over = False
+        """Twilio is being told where the call goes, and has not said yet that it does."""
         self._tools = tools
         self._tool_places = BoundedSemaphore(TOOLS_AT_ONCE)
         self._at_work = Group()
@@ -295,8 +299,29 @@ class Stream:
     def _end_call(self, action: actions.EndCall) -> None:
         after: stream_registry.AfterStream = "transfer" if action.reason == "transferred" else "hang_up"
         if action.apologise:
-            after = "announced_transfer" if self._flow.transfer is not None else "apology"
-        self.end(action.reason, after_stream=after)
+            passes = self._flow.transfer is not None and action.reason != "shutdown"
+            after = "announced_transfer" if passes else "apology"
+        carry_over = self._carried_over(self.entry) if action.reason == "transferred" else None
+        if carry_over is None:
+            self.end(action.reason, after_stream=after)
+        else:
+            self._handing_over = True
+            self._at_work.start(gevent.Greenlet(self._hand_over, carry_over))
+
+    def _hand_over(self, carry_over: Callable[[Entry], bool]) -> None:
+        """Tell Twilio first and close after: once the stream is closed, Twilio asks, and nobody knows whom."""
+        carried = False
+        try:
+            carried = carry_over(self.entry)
+        except Exception:  # this greenlet's root: what comes after the stream is asked for then
+            log.exception("hand-over failed", extra={"call_sid": self.call_sid})
+        self.end("transferred", after_stream="transfer")
+        if carried:
+            self.entry["after_stream_at"] = time.monotonic()  # it knows where to go
+
+    def shut_down(self) -> None:
+        """The process stops: let the caller know, and end the call when they have heard it."""
+        self._decide(events.Shutdown(time.monotonic()))
 
     def glimpse(self) -> Glimpse:
         """Say who is speaking; reads, and decides nothing."""
@@ -307,6 +332,8 @@ class Stream:
 
     def end(self, reason: actions.EndReason, *, after_stream: stream_registry.AfterStream = "hang_up") -> None:
         """End the call, or, if nobody ended it and only its stream is lost, the stream."""
+        if self._handing_over:  # Twilio leaves the stream for the human: that is no caller who hung up
+            reason, after_stream = "transferred", "transfer"
         if reason in actions.RESUMABLE and not self.entry["ended"]:
             self._end_reason = self._end_reason or reason
             self.entry["stream_lost_at"] = time.monotonic()

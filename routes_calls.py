@@ -24,6 +24,7 @@ from werkzeug.exceptions import HTTPException
 
 import realtime_prompt_builder as prompt
 import stream_registry
+from call_admission import spent_out
 from kav.bearer import is_bearer
 from kav.call.flow import Flow
 from kav.call.variables import MAX_VALUE, fill, harmless
@@ -207,6 +208,9 @@ class CallDesk:
             raise Refused(409, "already_calling", f"{to} is being called already", remedy, retry_after_s=60)
         if stream_registry.live_count() + len(waiting) >= self._parts.settings.MAX_CALLS:
             raise Refused(429, "full", "as many calls as MAX_CALLS allows are going on", "ask again later", 10)
+        if spent_out(self._parts.settings, self._parts.media):
+            remedy = "ask again tomorrow, or raise DAILY_SPEND_CAP_USD"
+            raise Refused(429, "spent", "the models have cost today what DAILY_SPEND_CAP_USD allows", remedy, 3600)
         wait_s = self._rate.wait_s(now)
         if wait_s:
             message = f"{self._parts.settings.CALLS_PER_MINUTE} calls were placed within a minute (CALLS_PER_MINUTE)"

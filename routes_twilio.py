@@ -16,6 +16,7 @@ from werkzeug.exceptions import HTTPException
 
 import stream_registry
 import twilio_gate
+from call_admission import Admission
 from kav.call.actions import EndReason
 from kav.call.events import Direction
 from kav.call.flow import Flow
@@ -26,6 +27,7 @@ from kav.records.cleaning import is_e164
 from kav.settings import Settings
 from kav.tickets import Order, Tickets
 from kav.wire.twilio_recordings import start_recording
+from kav.wire.twilio_rest import TwilioRest, TwilioRestError
 from media_desk import MediaDesk
 from realtime_prompt_builder import DEFAULT_LANGUAGE, Phrases
 from stream_registry import TERMINAL_STATUSES, Entry
@@ -37,6 +39,9 @@ SPEAKING: Final = frozenset(
     f"twilio.{name}" for name in ("voice", "outbound_voice", "voice_fallback", "after_stream", "dial_result")
 )
 """Requests whose answer a caller hears."""
+
+NOBODY: Final = frozenset({"busy", "no-answer", "failed", "canceled"})
+"""DialCallStatus of a human who did not take the call."""
 
 MAX_FORM_BYTES: Final = 64 * 1024
 
@@ -65,6 +70,7 @@ class Desk:
         phrases: Phrases,
         flows: Flows,
         tickets: Tickets,
+        admission: Admission,
     ) -> None:
         self._settings = settings
         self._media = media
@@ -72,20 +78,26 @@ class Desk:
         self._phrases = phrases
         self._flows = flows
         self._tickets = tickets
+        self._admission = admission
 
     def voice(self) -> Response:
-        """Somebody calls: answer with a stream, or refuse. A repeated CallSid gets the same answer."""
+        """Somebody calls: answer with a stream, or say why not. A repeated CallSid gets the same answer."""
         form = request.form
-        call_sid = form.get("CallSid", "")
-        entry = stream_registry.get(call_sid) or self._called(form)
+        entry = stream_registry.get(form.get("CallSid", ""))
         if entry is None:
-            return self._reject("rejected")
-        if entry["ended"]:
-            return hang_up()
-        if entry["stream"] is None and self._full():
-            stream_registry.end(call_sid, "no_stream")
-            return self._reject("busy")
-        return self._open_stream(entry)
+            entry = self._called(form)
+            if entry is None:
+                return self._reject()
+            self._admit(entry)
+        return self._end_of_line(entry) if entry["ended"] else self._open_stream(entry)
+
+    def _admit(self, entry: Entry) -> None:
+        """Let a new call in, or end it before it costs anything: with words, or with the business's human."""
+        verdict = self._admission.rule(entry)
+        if verdict == "transfer":
+            stream_registry.end(entry["call_sid"], "transferred", after_stream="announced_transfer")
+        elif verdict != "take":
+            stream_registry.end(entry["call_sid"], "refused", after_stream=verdict)
 
     def outbound_voice(self) -> Response:
         """Somebody answers a call that Kav has placed; its ticket says which. A repeated CallSid gets the same answer.
@@ -131,6 +143,8 @@ class Desk:
         direction = entry["direction"] if entry is not None else _direction(form)
         if entry is None:
             self._note_progress(call_sid, status)
+            if status in TERMINAL_STATUSES and call_sid:
+                stream_registry.note_over(call_sid)
         if call_sid:
             saved = self._records.save_call_status(call_sid, status, form.get("CallDuration"), direction)
             saved.wait(STATUS_WRITE_S)
@@ -159,17 +173,32 @@ class Desk:
         """Return what follows a call that has ended for Kav."""
         entry["after_stream_at"] = time.monotonic()
         if stream_registry.handed_over(entry):
-            return self._dial(entry)
+            return _twiml(self._dial(entry))
         if entry["after_stream"] == "message":
             language = entry["flow"].language
             return self._last_words(entry["flow"].machine_message[language], language)
-        return self._apologise(self._language(entry)) if entry["after_stream"] == "apology" else hang_up()
+        if entry["after_stream"] == "hang_up":
+            return hang_up()
+        language = self._language(entry)
+        return self._last_words(self._phrases.text(entry["after_stream"], language), language)
+
+    def hand_over(self, rest: TwilioRest, entry: Entry) -> bool:
+        """Pass a live call to its human without being asked, for a process that stops; whether that worked."""
+        try:
+            rest.redirect(entry["call_sid"], str(self._dial(entry)))
+        except TwilioRestError as error:
+            log.warning("not handed over over REST: %s", error, extra={"call_sid": entry["call_sid"]})
+            return False
+        return True
 
     def dial_result(self) -> Response:
         """What became of a hand-over: the end, or, if nobody took the call, back to the bot at the same step."""
-        entry = stream_registry.get(request.form.get("CallSid", ""))
-        taken = request.form.get("DialCallStatus") in ("completed", "answered")
-        if entry is None or taken or not stream_registry.handed_over(entry):
+        call_sid = request.form.get("CallSid", "")
+        entry = stream_registry.get(call_sid)
+        nobody = request.form.get("DialCallStatus") in NOBODY
+        if entry is None and nobody and not stream_registry.is_forgotten(call_sid):
+            return self._apologise(DEFAULT_LANGUAGE)  # another process has handed it over, and is gone
+        if entry is None or not nobody or not stream_registry.handed_over(entry):
             return hang_up()
         if entry["after_stream"] == "announced_transfer":  # nobody is there, and the model is not either
             return self._apologise(self._language(entry))
@@ -177,12 +206,13 @@ class Desk:
         entry["after_stream_at"] = time.monotonic()
         return self._open_stream(entry)
 
-    def _dial(self, entry: Entry) -> Response:
+    def _dial(self, entry: Entry) -> VoiceResponse:
         """Return TwiML that rings a human; how long they may talk is bounded, for nobody else watches that leg."""
         transfer = entry["flow"].transfer
-        if transfer is None:
-            return hang_up()
         response, own_number = VoiceResponse(), stream_registry.own_number(entry)
+        if transfer is None:
+            response.hangup()
+            return response
         if entry["after_stream"] == "announced_transfer":
             language = self._language(entry)
             announcement = transfer.announcement.get(language) or self._phrases.text("transfer", language)
@@ -196,7 +226,7 @@ class Desk:
             answer_on_bridge=True,
         )
         dial.number(transfer.to)
-        return _twiml(response)
+        return response
 
     def _decide_after_stream(self, entry: Entry, status: str) -> None:
         """A call whose stream was lost, or never opened, gets one fresh stream; after that, words and the end."""
@@ -310,9 +340,9 @@ class Desk:
         voice = self._phrases.voice(language)
         response.say(text, language=voice.language, voice=voice.voice)
 
-    def _reject(self, reason: str) -> Response:
+    def _reject(self) -> Response:
         response = VoiceResponse()
-        response.reject(reason=reason)
+        response.reject(reason="rejected")
         return _twiml(response)
 
     def failed(self, error: Exception) -> Response | HTTPException:

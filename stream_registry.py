@@ -21,9 +21,12 @@ from kav.call.flow import Flow
 Line = Literal["twilio", "browser"]
 """What the other party talks through: the telephone network, or a page of the console's that stands in for it."""
 
-AfterStream = Literal["hang_up", "apology", "transfer", "announced_transfer", "message"]
+Refusal = Literal["busy", "too_many_calls", "closed_for_today"]
+"""Ids of the phrases with which a call is not taken."""
+
+AfterStream = Literal["hang_up", "apology", "transfer", "announced_transfer", "message", Refusal]
 """What follows the stream: nothing, words that something went wrong, a human, a human whom Twilio's voice announces,
-for the model could not, or the flow's message for an answering machine."""
+for the model could not, the flow's message for an answering machine, or why there never was a stream."""
 
 TERMINAL_STATUSES: Final = frozenset({"completed", "busy", "no-answer", "failed", "canceled"})
 
@@ -80,7 +83,7 @@ registry: dict[str, Entry] = {}
 
 MAX_FORGOTTEN: Final = 10_000
 _forgotten: dict[str, None] = {}
-"""Calls that had an entry, oldest first: no call comes back, but a webhook that somebody has kept may."""
+"""Calls that are over, oldest first: no call comes back, but a webhook that somebody has kept, or that is late, may."""
 
 
 def get(call_sid: str) -> Entry | None:
@@ -186,9 +189,14 @@ def remove(entry: Entry) -> None:
     """Forget an entry, if it is still the one in the dict."""
     if registry.get(entry["call_sid"]) is entry:
         del registry[entry["call_sid"]]
-        _forgotten[entry["call_sid"]] = None
-        while len(_forgotten) > MAX_FORGOTTEN:
-            del _forgotten[next(iter(_forgotten))]
+        note_over(entry["call_sid"])
+
+
+def note_over(call_sid: str) -> None:
+    """A call is over for good, whether it was here or not: a webhook of it that comes late opens nothing."""
+    _forgotten[call_sid] = None
+    while len(_forgotten) > MAX_FORGOTTEN:
+        del _forgotten[next(iter(_forgotten))]
 
 
 def is_forgotten(call_sid: str) -> bool:

@@ -9,6 +9,7 @@ Field names are the names of the environment variables, so that what an operator
 """
 
 import os
+import re
 from collections.abc import Iterable
 from typing import Annotated, Literal, Self
 from urllib.parse import unquote, urlsplit
@@ -18,10 +19,12 @@ from dotenv import dotenv_values
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from kav.call.admission import WITHHELD
 from kav.dialling import is_region
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MIN_PASSWORD_CHARS = 10
+BLOCKABLE = re.compile(r"\+[0-9]{1,15}\*?|(sip|client):\S+")
 
 
 class Settings(BaseSettings):
@@ -113,6 +116,19 @@ class Settings(BaseSettings):
     # Limits
     MAX_CALLS: int = Field(default=100, ge=1, description="Concurrent streams; beyond it the upgrade answers 503.")
     CALLS_PER_MINUTE: int = Field(default=10, ge=1, description="Calls that POST /calls places in any minute.")
+    CALLS_PER_CALLER_PER_HOUR: int = Field(
+        default=20, ge=0, description="Calls of one caller that are taken in any hour; 0: any number."
+    )
+    BLOCKED_NUMBERS: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Callers who are not taken, comma separated: +972501234567, a beginning +2637*, or anonymous.",
+    )
+    DAILY_SPEND_CAP_USD: float = Field(
+        default=0, ge=0, description="What the models may cost a day before new calls are refused; 0: no cap."
+    )
+    HUB_LAG_SHED_MS: float = Field(
+        default=250, ge=0, description="A process later than this for 2 s takes no new calls; 0: it always does."
+    )
     MAX_CALL_S: float = Field(
         default=900, gt=0, le=3300, description="Longest call in seconds; the model's own limit is 60 minutes."
     )
@@ -156,11 +172,20 @@ class Settings(BaseSettings):
     LOG_LEVEL: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
     DYNO: str = Field(default="", description="Set by Heroku; tells Kav that its disk does not survive a restart.")
 
-    @field_validator("KAV_DEFAULT_NUMBERS", "KAV_TOOL_HOSTS", mode="before")
+    @field_validator("KAV_DEFAULT_NUMBERS", "KAV_TOOL_HOSTS", "BLOCKED_NUMBERS", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("BLOCKED_NUMBERS")
+    @classmethod
+    def _blockable(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """One that is written in another form would block nobody."""
+        for entry in value:
+            if entry != WITHHELD and not BLOCKABLE.fullmatch(entry):
+                raise ValueError(f"{entry!r} blocks nobody: write +972501234567, +2637* or {WITHHELD}")
         return value
 
     @field_validator("PHONE_REGION")
@@ -324,9 +349,9 @@ def read_secrets(names: Iterable[str]) -> dict[str, SecretStr]:
     """Return those of `names` that the environment or ./.env holds: flow files name the secrets of their own tools."""
     held = {**dotenv_values(".env"), **os.environ}
     return {name: SecretStr(value.strip()) for name in names if (value := held.get(name)) and value.strip()}
+
+
 def _passwords(url: str) -> tuple[str, ...]:
     """Return the password of a URL, as it stands there and as it is meant."""
     password = urlsplit(url).password or ""
     return (password, unquote(password))
-
-

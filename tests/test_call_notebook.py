@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from call_notebook import Notebook
+from kav.call.admission import Spending
 from kav.call.audit import Breach
 from kav.call.conversation import Conversation
 from kav.call.events import Usage
@@ -29,7 +30,7 @@ def take(tmp_path: Path) -> Iterator[Take]:
         records = Records(f"sqlite:///{tmp_path / 'kav.db'}", store_words=settings.KAV_STORE_WORDS)
         opened.append(records)
         records.start()
-        Notebook(settings, records).take("CA1", "MZ1", a_talk())
+        Notebook(settings, records, Spending()).take("CA1", "MZ1", a_talk())
         assert records.settled(SOON_S)
         call = records.get_call("CA1")
         assert call is not None

@@ -23,7 +23,9 @@ EndReason = Literal[
     "max_duration",  # the hard limit
     "model_failed",  # the model is lost, stalled or refuses
     "no_stream",  # the media socket never came
+    "refused",  # a limit is reached: words, and no model
     "shutdown",  # the process is told to stop
+    "process_died",  # the process was gone before the call's end was written down
     "error",  # Kav's own fault
 ]
 

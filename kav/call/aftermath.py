@@ -4,9 +4,15 @@ Closing the socket is not hanging up, and an end that nobody confirms is not an 
 Twilio does not. All times are monotonic seconds.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import Enum
+from typing import Final
+
+FIRST_RETRY_S: Final = 5.0
+LAST_RETRY_S: Final = 60.0
+RETRY_FOR_S: Final = 600.0
+"""How long after an end Twilio's REST API is asked again when it is down: while the line may be up, it is paid for."""
 
 
 class Chore(Enum):
@@ -22,6 +28,21 @@ class Chore(Enum):
     RECORD_GHOST = "write down how long the line outlived the call"
     REPORT = "count the call, sum it up and tell of it"
     FORGET = "remove the entry"
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """A chore that failed so many times, and the next time that it is due."""
+
+    failures: int
+    due_at: float
+
+
+def retry(before: Retry | None, ended_at: float, now: float) -> Retry | None:
+    """Return when a chore that has just failed, for a passing reason, is due again; None when it is given up."""
+    failures = before.failures + 1 if before is not None else 1
+    due_at = now + min(LAST_RETRY_S, FIRST_RETRY_S * 2 ** (failures - 1))
+    return Retry(failures, due_at) if due_at - ended_at <= RETRY_FOR_S else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +64,8 @@ class Facts:
     after_stream_at: float | None
     terminal_at: float | None
     done: frozenset[Chore]
+    retries: Mapping[Chore, Retry] = field(default_factory=dict)
+    """Chores that failed for a passing reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +82,12 @@ class Patience:
 
 def due(facts: Facts, patience: Patience, now: float) -> list[Chore]:
     """Return what is to be done now, in order."""
-    return [chore for chore in _due(facts, patience, now) if chore not in facts.done]
+    return [chore for chore in _due(facts, patience, now) if chore not in facts.done and not _waits(chore, facts, now)]
+
+
+def _waits(chore: Chore, facts: Facts, now: float) -> bool:
+    retry = facts.retries.get(chore)
+    return retry is not None and now < retry.due_at
 
 
 def _due(facts: Facts, patience: Patience, now: float) -> Iterator[Chore]:
@@ -99,5 +127,6 @@ def _due_after_the_end(facts: Facts, ended_at: float, patience: Patience, now: f
     report_s = patience.entry_ttl_s if facts.handed_over else patience.report_s
     if facts.terminal_at is not None or now - ended_at >= report_s:
         yield Chore.REPORT
-    if now - ended_at >= patience.entry_ttl_s:
+    still_tried = facts.terminal_at is None and any(chore not in facts.done for chore in facts.retries)
+    if now - ended_at >= patience.entry_ttl_s and not still_tried:
         yield Chore.FORGET

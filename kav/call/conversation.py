@@ -26,6 +26,9 @@ QUESTION: Final = "question"
 ENDINGS: Final = ("closing", "goodbye", "do_not_call")
 """Phrases after which the call ends."""
 
+SHUTDOWN: Final = "shutdown"
+"""Id of the apology that is said when the process stops."""
+
 LAST_WORDS: Final = (*ENDINGS, "transfer")
 """Phrases after which this conversation is over, for the time being at least."""
 
@@ -57,6 +60,8 @@ class Conversation:
     """The caller has asked never to be called."""
     handing_over: bool = False
     """The hand-over to a human was announced to its end; it happens when the caller has heard that."""
+    shutting_down: bool = False
+    """The process stops: whatever the caller still says is answered with the apology alone."""
     _again: bool = False
     """The turn that is judged next is one that was judged before."""
     _turn: str = ""
@@ -103,7 +108,18 @@ class Conversation:
         self._turn, self._words, self._again = item_id, None, False
         self.language.turn()
         self.chronicle.caller_turn(item_id, self.open_question[0])
+        if self.shutting_down:
+            return self._phrase(SHUTDOWN)
         return self._judgement() if self.flow.steps else Reply("answer", language=self.language.current)
+
+    def shut_down(self, saying: Reply | None) -> Reply | None:
+        """The process stops: return the apology, or None where the call ends by itself, for `saying` is its last word.
+
+        A goodbye or a hand-over that has begun is carried through.
+        """
+        self.shutting_down = True
+        ends = self.farewell.said or self.handing_over or (saying is not None and saying.phrase in LAST_WORDS)
+        return None if ends else self._phrase(SHUTDOWN)
 
     def notice_limit(self) -> Reply:
         """Return the word that the call's time is nearly over."""
@@ -156,6 +172,8 @@ class Conversation:
 
     def keyed(self, digits: str) -> Reply:
         """Rule on an entry of keys: it needs no judge."""
+        if self.shutting_down:
+            return self._phrase(SHUTDOWN)
         if self.lock.active is not None or self.flow.steps:
             return self._ruled(self.lock.keyed(digits))
         if not digits:
@@ -268,8 +286,8 @@ class Conversation:
             return replace(reply, attempts=0)
         if not exact:
             self.note(Breach("phrase not exact", reply.phrase))
-        if reply.phrase in ENDINGS:
-            self.farewell.say()
+        if reply.phrase in (*ENDINGS, SHUTDOWN):
+            self.farewell.say("shutdown" if reply.phrase == SHUTDOWN else "goodbye")
         self.handing_over = reply.phrase == "transfer"
         return None
 

@@ -204,6 +204,13 @@ class HubLate:
 
 
 @dataclass(frozen=True, slots=True)
+class Shutdown:
+    """The process is about to stop: the caller is told so, and that is the last that they hear."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Time passes: deadlines are looked at."""
 
@@ -237,6 +244,7 @@ Event = (
     | KeyPressed
     | MarkEchoed
     | HubLate
+    | Shutdown
     | Tick
     | Ended
 )

@@ -111,6 +111,8 @@ class Flow:
     """Whether a model sums the call up when it is over."""
     recording: Texts = field(default_factory=dict)
     """What callers are told about the recording, as part of the greeting; nothing: the call is not recorded."""
+    max_calls: int = 0
+    """Calls of this flow that may go on at a time; 0: as many as there is room for."""
 
     @property
     def language(self) -> str:

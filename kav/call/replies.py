@@ -157,7 +157,8 @@ class Replies:
 
     def owe(self, at: float, reply: Reply) -> list[Action]:
         """Owe a reply, and ask for it if nothing stands in its way; one answer serves all turns that wait."""
-        if reply.kind in ("phrase", "speak") or all(owed.kind != reply.kind for owed in self._owed):
+        once_each = reply.kind in ("phrase", "speak") and reply not in self._owed
+        if once_each or all(owed.kind != reply.kind for owed in self._owed):
             self._owed.append(reply)
         return self.ask(at)
 
@@ -168,6 +169,17 @@ class Replies:
             work.awaited = False
             if work.reply is not None and work.reply.kind == "speak":
                 work.reply = None
+
+    def drop(self) -> None:
+        """Nothing of the conversation is owed any more, not even an answer to what the caller has said."""
+        self._owed = []
+        for work in self._tools.values():
+            work.awaited, work.reply = False, None
+
+    @property
+    def saying(self) -> Reply | None:
+        """The reply that is under way and may be heard."""
+        return self.response.reply if self.response is not None and not self.response.dead else None
 
     @property
     def unsaid(self) -> bool:

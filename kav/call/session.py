@@ -79,6 +79,7 @@ class CallSession:
             events.KeyPressed: self._key_pressed,
             events.MarkEchoed: self._mark_echoed,
             events.HubLate: self._hub_late,
+            events.Shutdown: self._shut_down,
             events.Tick: self._tick,
             events.Ended: self._ended,
         }
@@ -161,6 +162,17 @@ class CallSession:
     def _model_lost(self, _: events.ModelLost) -> list[Action]:
         return [GIVE_UP]
 
+    def _shut_down(self, event: events.Shutdown) -> list[Action]:
+        """The process stops: an apology is said last, unless the call is just ending by itself."""
+        self._deadlines.reconnects = 0
+        if not self._deadlines.both_there:
+            return [EndCall("shutdown", apologise=True)]
+        apology = self._talk.shut_down(self._replies.saying)
+        if apology is None:
+            return []
+        self._replies.drop()
+        return [*self._silence(event.at), *self._replies.owe(event.at, apology)]
+
     def _ended(self, event: events.Ended) -> list[Action]:
         self._close(event.at)
         return []
@@ -192,7 +204,7 @@ class CallSession:
         self._note_what_was_heard(at, unsaid=unsaid)
         goodbye_stands = self._talk.caller_speaks()
         silence = self._silence(at, spare_judge=spare_judge)
-        return [*silence, *([EndCall("goodbye")] if goodbye_stands else [])]
+        return [*silence, *([EndCall(self._talk.farewell.reason)] if goodbye_stands else [])]
 
     def _say_limit_again(self, at: float) -> None:
         """A notice of the limit that was cut off was not given."""
@@ -360,7 +372,7 @@ class CallSession:
         if not self._replies.idle or not self.playhead.quiet_by(at):
             return []
         if self._talk.farewell.said:
-            return [EndCall("goodbye")]
+            return [EndCall(self._talk.farewell.reason)]
         return [EndCall("transferred")] if self._talk.hand_over() else []
 
     def _hub_late(self, event: events.HubLate) -> list[Action]:

@@ -13,6 +13,7 @@ from kav.flow_files.after_call import announced, read_owner, read_recording, rea
 from kav.flow_files.document import Scalar, read_document
 from kav.flow_files.faults import Fault, Faults, FlowFileError, instead
 from kav.flow_files.hours import read_hours
+from kav.flow_files.limits import read_max_calls
 from kav.flow_files.placeholders import read_variables
 from kav.flow_files.section import Section
 from kav.flow_files.steps import read_steps
@@ -98,6 +99,7 @@ def _flow(section: Section) -> Flow:
         owner=read_owner(section, languages),
         summary=read_summary(section),
         recording=recording,
+        max_calls=read_max_calls(section),
     )
     section.finish()
     return flow

@@ -74,6 +74,13 @@ def figures(connection: Connection, since: datetime, until: datetime) -> Figures
     )
 
 
+def cost_micro_usd(connection: Connection, since: datetime, until: datetime) -> int:
+    """Return what the calls that were created in [since, until) have cost, as far as prices are known."""
+    cost = func.coalesce(func.sum(CALLS.c.cost_micro_usd), 0)
+    query = select(cost).where(CALLS.c.created_at >= since, CALLS.c.created_at < until)
+    return int(connection.execute(query).scalar_one())
+
+
 def spread(measured: Sequence[Any]) -> Spread:
     """Return how values spread; None among them was not measured."""
     values = sorted(float(value) for value in measured if value is not None)

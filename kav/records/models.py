@@ -82,6 +82,7 @@ class Call(Base):
     cost_micro_usd: Mapped[int | None]
     erased_at: Mapped[datetime | None] = mapped_column(UtcMillis)
     updated_at: Mapped[datetime] = mapped_column(UtcMillis)
+    process: Mapped[str | None] = mapped_column(String(WORD_CHARS), index=True, info=FIRST)
 
     __table_args__ = (
         Index("ix_calls_newest", "created_at", "call_sid"),
@@ -198,6 +199,15 @@ class Recording(Base):
     duration_s: Mapped[int | None] = mapped_column(info=GREATEST)
 
 
+class Process(Base):
+    """A process that carries calls, and until when it was surely alive; see `leases`."""
+
+    __tablename__ = "processes"
+
+    process: Mapped[str] = mapped_column(String(WORD_CHARS), primary_key=True)
+    lease_at: Mapped[datetime] = mapped_column(UtcMillis)
+
+
 class DoNotCall(Base):
     """A telephone number that asked not to be called; it outlives the call in which it asked."""
 
@@ -224,6 +234,7 @@ TOOL_CALLS = table_of(ToolCall)
 USAGE = table_of(Usage)
 RECORDINGS = table_of(Recording)
 DO_NOT_CALL = table_of(DoNotCall)
+PROCESSES = table_of(Process)
 
 PERSONAL = (
     TURNS,

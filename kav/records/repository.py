@@ -59,6 +59,8 @@ class CallFields(TypedDict, total=False):
     language: str | None
     flow_done: bool | None
     summary: str | None
+    process: str | None
+    """Who carries it: the first that said anything of it."""
     extracted: str | None
     """JSON: what the summary's model took from the conversation."""
 

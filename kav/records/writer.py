@@ -9,6 +9,7 @@
 All methods belong to the thread whose hub called `start`; each returns at once or waits cooperatively.
 """
 
+import secrets
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar, Unpack
@@ -17,11 +18,12 @@ from gevent import Timeout
 from gevent.queue import SimpleQueue
 from sqlalchemy import Connection
 
-from kav.records import reading, repository, retention
+from kav.records import figures, reading, repository, retention
 from kav.records.backlog import Backlog, Operation, SaveResult
 from kav.records.database import DatabaseThread, parse_url
 from kav.records.do_not_call import CallAgain, DoNotCall, is_do_not_call
 from kav.records.errors import ReadTimeoutError
+from kav.records.leases import Leaseholder
 from kav.records.operations import Save, Upgrade, without_words
 from kav.records.parts import BreachFields, Part, PartRecord, RecordingFields, ToolCallFields, TurnFields, UsageFields
 from kav.records.reading import CallFilter, Row
@@ -60,17 +62,21 @@ class Records:
         self._idle: SimpleQueue[DatabaseThread] = SimpleQueue(items=self._readers)
         self._backlog = Backlog(lambda operation: self._writer.run(operation.apply), capacity)
         self._janitor = retention.Janitor(self._writer, retention_days, clock, forget_recording)
+        self.process = secrets.token_hex(8)
+        self._leaseholder = Leaseholder(self.process, self.submit, clock)
 
     def start(self) -> SaveResult:
         """Begin to write, with the migration first; a database that is away is waited for while calls go on."""
         upgraded = self.submit(Upgrade())
         self._backlog.start()
         self._janitor.start()
+        self._leaseholder.start()
         return upgraded
 
     def stop(self, timeout_s: float) -> int:
         """Write what waits for at most `timeout_s` seconds, log the rest, one line each; returns how many were left."""
         self._janitor.stop()
+        self._leaseholder.stop()
         left = self._backlog.stop(timeout_s)
         for thread in (self._writer, *self._readers):
             thread.close(timeout_s=1)
@@ -100,7 +106,7 @@ class Records:
 
     def save_call(self, call_sid: str, **known: Unpack[CallFields]) -> SaveResult:
         """Store what is known of a call, field by field; what is left out or None stays as it was."""
-        return self.save(CallRecord(call_sid, known, self._clock()))
+        return self.save(CallRecord(call_sid, {"process": self.process, **known}, self._clock()))
 
     def save_stream(self, stream_sid: str, call_sid: str, **known: Unpack[StreamFields]) -> SaveResult:
         """Store what is known of a stream, field by field; what is left out or None stays as it was."""
@@ -169,6 +175,10 @@ class Records:
         Raises InvalidCursorError, or what the database says.
         """
         return self.read(lambda connection: reading.list_calls(connection, limit, after, wanted))
+
+    def cost_micro_usd(self, since: datetime, until: datetime) -> int:
+        """What calls that were created in [since, until) have cost, as far as prices are known. Raises as above."""
+        return self.read(lambda connection: figures.cost_micro_usd(connection, since, until))
 
     def read(self, query: Callable[[Connection], T]) -> T:
         """Run a query on the first reading thread that is idle; raises ReadTimeoutError when that takes too long."""

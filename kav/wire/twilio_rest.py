@@ -188,6 +188,14 @@ class TwilioRest:
             raise
         return HangUp.ENDED
 
+    def redirect(self, call_sid: str, twiml: str) -> None:
+        """Let a live call go on with `twiml`. Asked once only: the same again would begin it anew.
+
+        Raises:
+            TwilioRestError: the call may, or may not, have gone on with it.
+        """
+        self.ask(f"call {call_sid}", lambda client: client.calls(call_sid).update(twiml=twiml), once=True)
+
     def fetch_status(self, call_sid: str) -> tuple[str, int | None] | None:
         """A call's status and its duration in seconds (None while it has none); None for an unknown call."""
         try:

@@ -17,10 +17,11 @@ FLOORS = [
         "routes_metrics",
         "routes_recordings",
         "call_aftermath",
+        "drain",
         "kav.commands",
         "kav.console",
     ),
-    ("media_desk",),
+    ("media_desk", "call_admission"),
     ("media_ws_ai", "kav.after_call"),
     (
         "realtime_prompt_builder",

@@ -16,7 +16,7 @@ from rehearsal.world import AUTH_TOKEN, World
 from tests.line.asking import about, ask
 from tests.line.ending import fin, talking, until_healthy
 
-APOLOGY = load_phrases().text("apology", "he")
+APOLOGY, BUSY = (load_phrases().text(phrase, "he") for phrase in ("apology", "busy"))
 START_TIMEOUT_S = 10.0
 
 
@@ -177,7 +177,7 @@ async def test_beyond_capacity_a_caller_hears_busy_and_no_model_is_opened() -> N
         talks = await asyncio.gather(talking(small), talking(small))
         third = await small.call()
         await third.until_reported()
-        assert (third.status, third.verbs, small.sessions_of(third)) == ("busy", ["Reject"], [])
+        assert (third.said, third.verbs, small.sessions_of(third)) == ([BUSY], ["Say", "Hangup"], [])
 
         with pytest.raises(Refused) as refused:
             await upgrade(small, signed(small))

@@ -1,0 +1,176 @@
+"""Who is taken in: which of the calls that come the bot answers, by how busy, how late and how dear things are.
+
+Nobody who is refused meets the model. All times are monotonic seconds but for the day that money is counted by.
+"""
+
+from collections import Counter, deque
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import date
+from typing import Final, Literal
+
+Verdict = Literal["take", "transfer", "busy", "too_many_calls", "closed_for_today"]
+"""Take the call, pass it to the business's human, or say the phrase of that id and hang up."""
+
+HOUR_S: Final = 3600.0
+
+MAX_REMEMBERED: Final = 50_000
+"""Calls of the last hour whose caller is remembered: some 10 MB. Beyond it the oldest count no more."""
+
+MAX_PRICED: Final = 10_000
+"""Calls whose cost so far is remembered: what a call costs is told again and again, always as a whole."""
+
+LATE_FOR_S: Final = 2.0
+"""How long the process must be late, or in time, before that counts: one pause of the collector's is no overload."""
+
+WITHHELD: Final = "anonymous"
+"""In a list of blocked numbers: everybody who shows no number."""
+
+NO_NUMBERS: Final = frozenset({"+266696687", "+7378742833", "+2562533", "+8566696", "+86282452253", "+464"})
+"""What Twilio passes on for callers without a number: ANONYMOUS, RESTRICTED, BLOCKED, UNKNOWN, UNAVAILABLE and none,
+as keyed on a telephone (Twilio help centre, "calls from strange numbers")."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What is allowed; 0 is no limit, but for `calls`."""
+
+    calls: int
+    business_calls: int
+    caller_calls: int
+    """Of one caller, in any hour."""
+    spend_micro_usd: int
+    """A day."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How things are; the call in question does not count."""
+
+    calls: int = 0
+    business_calls: int = 0
+    caller_calls: int = 0
+    blocked: bool = False
+    late: bool = False
+    """The process has been too slow for some time: one more call would hurt those that go on."""
+    draining: bool = False
+    """The process is about to stop."""
+    spent_micro_usd: int = 0
+
+
+def rule(load: Load, limits: Limits, *, has_human: bool) -> Verdict:
+    """Say what becomes of a new call; `has_human`: the business has somebody to pass it to.
+
+    Who calls too often is told so whatever else is the matter. While the process stops, a person serves the caller
+    better than a request to call again.
+    """
+    if load.blocked or _reached(load.caller_calls, limits.caller_calls):
+        return "too_many_calls"
+    if load.draining:
+        return "transfer" if has_human else "busy"
+    if load.late or load.calls >= limits.calls or _reached(load.business_calls, limits.business_calls):
+        return "busy"
+    return "closed_for_today" if _reached(load.spent_micro_usd, limits.spend_micro_usd) else "take"
+
+
+def _reached(value: int, limit: int) -> bool:
+    return 0 < limit <= value
+
+
+def is_withheld(number: str) -> bool:
+    """Whether a caller shows no number: many people do, and nobody can tell them apart."""
+    address = number.startswith(("sip:", "client:"))
+    return number in NO_NUMBERS or not (address or (number.startswith("+") and number[1:].isdigit()))
+
+
+def is_blocked(number: str, blocked: Collection[str]) -> bool:
+    """Whether a caller is on the list: by the whole number, a beginning (`+2637*`), or as one who shows none."""
+    if is_withheld(number):
+        return WITHHELD in blocked
+    return any(number.startswith(entry[:-1]) if entry.endswith("*") else number == entry for entry in blocked)
+
+
+class Callers:
+    """How often each caller has called within the last hour.
+
+    Those who withhold their number are not counted: together they would lock each other out, one of them all others.
+    What they can cost is bounded by the other limits, and they may be blocked altogether.
+    """
+
+    def __init__(self, at_most: int = MAX_REMEMBERED) -> None:
+        self._at_most = at_most
+        self._calls: deque[tuple[float, str]] = deque()
+        self._counts: Counter[str] = Counter()
+
+    def count(self, number: str, now: float) -> int:
+        """Return how often they have called."""
+        while self._calls and now - self._calls[0][0] >= HOUR_S:
+            self._forget_oldest()
+        return self._counts.get(number, 0)
+
+    def note(self, number: str, now: float) -> None:
+        """They call."""
+        if is_withheld(number):
+            return
+        if len(self._calls) >= self._at_most:
+            self._forget_oldest()
+        self._calls.append((now, number))
+        self._counts[number] += 1
+
+    def _forget_oldest(self) -> None:
+        _, number = self._calls.popleft()
+        self._counts[number] -= 1
+        if not self._counts[number]:
+            del self._counts[number]
+
+
+class Lateness:
+    """Whether the process is too late to take more in: for some time, and until it has been in time for as long."""
+
+    def __init__(self, too_late_s: float) -> None:
+        self._too_late_s = too_late_s
+        self._since: float | None = None
+        """When what is seen now, and is not what counts, began."""
+        self.late = False
+
+    def observe(self, now: float, late_by_s: float) -> None:
+        """The process came round at `now`, `late_by_s` after its time; a limit of 0 s is none."""
+        sees_late = 0 < self._too_late_s <= late_by_s
+        if sees_late == self.late:
+            self._since = None
+            return
+        began_at = now - late_by_s if sees_late else now
+        self._since = began_at if self._since is None else self._since
+        if now - self._since >= LATE_FOR_S:
+            self.late, self._since = sees_late, None
+
+
+class Spending:
+    """What the models have cost today, in millionths of a dollar: told call by call, always with the call's whole."""
+
+    def __init__(self) -> None:
+        self._day: date | None = None
+        self._micro_usd = 0
+        self._of_calls: dict[str, int] = {}
+
+    def today(self, day: date) -> int:
+        """Return what `day` has cost."""
+        self._turn_to(day)
+        return self._micro_usd
+
+    def before(self, day: date, micro_usd: int) -> None:
+        """Add what `day` had cost before anything was told here."""
+        self._turn_to(day)
+        self._micro_usd += micro_usd
+
+    def note(self, day: date, call_sid: str, micro_usd: int) -> None:
+        """A call has cost so much in all; what is new of it belongs to `day`."""
+        self._turn_to(day)
+        self._micro_usd += max(0, micro_usd - self._of_calls.pop(call_sid, 0))
+        self._of_calls[call_sid] = micro_usd
+        if len(self._of_calls) > MAX_PRICED:
+            del self._of_calls[next(iter(self._of_calls))]
+
+    def _turn_to(self, day: date) -> None:
+        if day != self._day:
+            self._day, self._micro_usd = day, 0

@@ -1,0 +1,114 @@
+"""Whose calls are whose: each process renews a lease, and any other closes the records of one that let it run out.
+
+A process that is killed writes nothing more, so its calls would go on for ever on record. Only *records* are closed:
+what became of a telephone call, nobody here knows, and Twilio ends it by itself when its stream is gone. A process that
+was only cut off from the database writes its calls' true ends over this when it is back.
+"""
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import gevent
+from sqlalchemy import Connection, delete, select, update
+
+from kav.records.backlog import Operation, SaveResult
+from kav.records.models import CALLS, PROCESSES
+from kav.records.upserts import merge
+
+RENEW_EVERY_S: Final = 10.0
+LOOK_EVERY: Final = 3
+"""Renewals to each look at the others' leases."""
+
+RUNS_OUT_S: Final = 60.0
+"""Six renewals: a database that is slow, a deploy that is under way, or clocks that differ close nobody's calls."""
+
+
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """The operation that says: this process is alive at `at`."""
+
+    process: str
+    at: datetime
+
+    @property
+    def row(self) -> Hashable:
+        """One row a process: while the database is away, the latest renewal is all there is to write."""
+        return ("processes", self.process)
+
+    def joined(self, later: Operation) -> Operation:
+        """The later one."""
+        return later
+
+    def apply(self, connection: Connection) -> str:
+        """Renew the lease."""
+        values = {"process": self.process, "lease_at": self.at}
+        connection.execute(merge(connection.dialect.name, PROCESSES, tuple(values)), values)
+        return ""
+
+    def told(self) -> Mapping[str, Any]:
+        """What was not done."""
+        return {"type": "Renew", "process": self.process}
+
+
+@dataclass(frozen=True, slots=True)
+class CloseAbandoned:
+    """The operation that closes the records of processes whose lease ran out before `at`; never this one's own."""
+
+    process: str
+    at: datetime
+
+    @property
+    def row(self) -> Hashable:
+        """One look at a time is enough."""
+        return ("abandoned", self.process)
+
+    def joined(self, later: Operation) -> Operation:
+        """The later one."""
+        return later
+
+    def apply(self, connection: Connection) -> str:
+        """Close them: each as of the last moment at which its process was surely alive."""
+        gone = PROCESSES.c.lease_at <= self.at - timedelta(seconds=RUNS_OUT_S)
+        found = connection.execute(select(PROCESSES).where(gone, PROCESSES.c.process != self.process)).all()
+        closed = sum(_close(connection, process, lease_at, self.at) for process, lease_at in found)
+        return f"closed the records of {closed} calls whose process is gone" if closed else ""
+
+    def told(self) -> Mapping[str, Any]:
+        """What was not done."""
+        return {"type": "CloseAbandoned"}
+
+
+def _close(connection: Connection, process: str, lease_at: datetime, at: datetime) -> int:
+    theirs = (CALLS.c.process == process, CALLS.c.ended_at.is_(None), CALLS.c.end_reason.is_(None))
+    ends = {"ended_at": lease_at, "end_reason": "process_died", "updated_at": at}
+    closed = connection.execute(update(CALLS).where(*theirs).values(ends)).rowcount
+    connection.execute(delete(PROCESSES).where(PROCESSES.c.process == process))
+    return closed
+
+
+class Leaseholder:
+    """The greenlet that renews one process's lease and looks at the others'; it only queues what is to be done."""
+
+    def __init__(self, process: str, submit: Callable[[Operation], SaveResult], clock: Callable[[], datetime]) -> None:
+        self._process, self._submit, self._clock = process, submit, clock
+        self._greenlet: gevent.Greenlet[..., None] | None = None
+
+    def start(self) -> None:
+        """Take the lease, close what was abandoned, and go on doing so."""
+        self._greenlet = gevent.spawn(self._run)
+
+    def stop(self) -> None:
+        """Let the lease run out; calls whose end is still to be written keep their process until then."""
+        if self._greenlet is not None:
+            self._greenlet.kill(block=False)
+
+    def _run(self) -> None:
+        renewals = 0
+        while True:
+            self._submit(Renew(self._process, self._clock()))
+            if renewals % LOOK_EVERY == 0:
+                self._submit(CloseAbandoned(self._process, self._clock()))
+            renewals += 1
+            gevent.sleep(RENEW_EVERY_S)

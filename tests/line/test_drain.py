@@ -1,0 +1,203 @@
+"""Deploys drop nobody: live calls finish or are told, new ones get a human or words, a killed process's records end."""
+
+import asyncio
+import signal
+import sqlite3
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from realtime_prompt_builder import load_phrases
+from rehearsal.kav import KavProcess
+from rehearsal.model.mulaw import hum
+from rehearsal.twilio import CallScript, Human, Line
+from rehearsal.world import World
+from tests.line.asking import about, ask
+from tests.line.ending import Talk, read, record, talking, until_healthy
+from tests.line.listening import SPEECH, noise
+from tests.line.listening import Talk as Listening
+from tests.line.test_conversation import LOCKSMITH, Judging
+from tests.line.test_transfer import ASKS_FOR_A_PERSON
+
+PHRASES = load_phrases()
+LAST_WORDS, APOLOGY, BUSY = (PHRASES.text(phrase, "he") for phrase in ("shutdown", "apology", "busy"))
+HUMAN = "+97231110009"
+
+
+def world(drain_s: float, **settings: str) -> World:
+    """One whose bot speaks a second and a half at most."""
+    return World({"DRAIN_SECONDS": str(drain_s), **settings}, speak=lambda text, language: hum(text[:25], language))
+
+
+def said_by_the_bot(talk: Talk) -> list[str]:
+    """The bot's turns, as they are on record."""
+    connection = sqlite3.connect(f"file:{talk.world.kav.database}?mode=ro", uri=True)
+    rows = connection.execute("SELECT heard FROM turns WHERE call_sid = ? AND who = 'bot'", (talk.call.sid,)).fetchall()
+    connection.close()
+    return [heard for (heard,) in rows]
+
+
+# The drain is over
+
+
+async def test_the_apology_is_spoken_by_the_bot_and_then_the_stream_is_closed() -> None:
+    async with world(0.5) as stopping:
+        talks = await asyncio.gather(*(talking(stopping) for _ in range(3)))
+        since = time.monotonic()
+        for _ in range(3):  # Heroku may say it more than once
+            stopping.kav.signal(signal.SIGTERM)
+            await asyncio.sleep(0.05)
+        for talk in talks:
+            await talk.call.until_socket_closed()
+            assert talk.call.socket.eof_at is not None
+            assert 0.5 + 1.5 <= talk.call.socket.eof_at - since <= 0.5 + 5, "told, and heard to the end"
+            assert talk.call.socket.close_code == 1001
+            await talk.call.until_ended()
+            assert (talk.call.said, talk.call.verbs) == ([], ["Connect", "Hangup"]), "Twilio has nothing to add"
+        assert await stopping.kav.ended(10) == 0
+        for talk in talks:
+            found = read(stopping, talk.call.sid)
+            assert (found.call["end_reason"], found.reasons, talk.finalisations()) == ("shutdown", ["shutdown"], 1)
+            assert said_by_the_bot(talk)[-1] == LAST_WORDS
+        assert "Traceback" not in stopping.kav.log(1_000_000)
+
+
+async def test_who_cannot_be_told_hears_it_from_twilio_and_nobody_is_waited_for_longer_than_heroku_waits() -> None:
+    async with world(0.5) as stopping:
+        silent, deaf = await asyncio.gather(talking(stopping), talking(stopping))
+        silent.session.stall(reading=False)
+        deaf.call.drop("never_answers_close")
+        deaf.call.freeze_media()
+        since = time.monotonic()
+        stopping.kav.signal(signal.SIGTERM)
+        assert await stopping.kav.ended(12) == 0
+        assert time.monotonic() - since < 0.5 + 9 + 0.5
+        await silent.call.until(lambda: silent.call.said == [APOLOGY])
+        assert [read(stopping, talk.call.sid).call["end_reason"] for talk in (silent, deaf)] == ["shutdown"] * 2
+
+
+# During the drain
+
+
+async def test_a_new_call_gets_the_business_s_human_or_is_told_that_the_lines_are_busy() -> None:
+    async with world(10) as stopping:
+        talk = await talking(stopping)
+        stopping.kav.signal(signal.SIGTERM)
+        await _draining(stopping)
+        passed = await stopping.call(line=CallScript(human=Human(talks_s=0.2)), to=LOCKSMITH)
+        told = await stopping.call()
+        for call in (passed, told):
+            await call.until_reported()
+        assert (passed.verbs, passed.dialled, len(passed.said)) == (["Say", "Dial", "Hangup"], [HUMAN], 1)
+        assert (told.verbs, told.said) == (["Say", "Hangup"], [BUSY])
+        assert [stopping.sessions_of(call) for call in (passed, told)] == [[], []]
+        await talk.call.hang_up()
+        assert await stopping.kav.ended(10) == 0
+        assert read(stopping, told.sid).call["end_reason"] == "refused"
+        assert read(stopping, passed.sid).call["end_reason"] == "transferred"
+
+
+async def test_a_call_that_was_taken_just_before_still_gets_its_stream() -> None:
+    async with world(5) as stopping:
+        call = await stopping.call(line=CallScript(line=Line(connect_after_s=1.0)))
+        await stopping.session_of(call)
+        stopping.kav.signal(signal.SIGTERM)
+        await call.until_heard(300)
+        await call.hang_up()
+        assert await stopping.kav.ended(8) == 0
+        assert read(stopping, call.sid).call["end_reason"] in ("caller_hung_up", "call_status_completed")
+
+
+async def test_a_hand_over_is_told_to_twilio_for_its_question_may_reach_the_next_process() -> None:
+    async with World({"DRAIN_SECONDS": "15", "VAD_SILENCE_MS": "200"}) as stopping:
+        line = CallScript(human=Human("answered", talks_s=0.5), asks_after_stream=False)
+        call = await stopping.call(Judging([ASKS_FOR_A_PERSON]), line, to=LOCKSMITH)
+        talk = Listening(call, await stopping.session_of(call))
+        await call.until(lambda: talk.heard_ms_of(noise(1, 300)) == 300)
+        stopping.kav.signal(signal.SIGTERM)
+        await _draining(stopping)
+        await call.say(SPEECH)
+        await call.until(lambda: call.dialled == [HUMAN])
+        await call.until_reported()
+        assert talk.heard_ms_of(noise(2, 300)) == 300, "the announcement was heard to its end"
+        (redirect,) = [asked for asked in stopping.twilio.rest.requests if call.sid in asked.path]
+        assert "<Dial" in redirect.form["Twiml"][0]
+        assert await stopping.kav.ended(8) == 0
+        assert read(stopping, call.sid).call["end_reason"] == "transferred"
+
+
+async def test_where_rest_fails_the_hand_over_is_asked_for_as_ever() -> None:
+    async with World({"DRAIN_SECONDS": "15", "VAD_SILENCE_MS": "200"}) as stopping:
+        stopping.twilio.rest.fail(503, count=3)
+        line = CallScript(human=Human("answered", talks_s=0.2))
+        call = await stopping.call(Judging([ASKS_FOR_A_PERSON]), line, to=LOCKSMITH)
+        talk = Listening(call, await stopping.session_of(call))
+        await call.until(lambda: talk.heard_ms_of(noise(1, 300)) == 300)
+        stopping.kav.signal(signal.SIGTERM)
+        await _draining(stopping)
+        await call.say(SPEECH)
+        await call.until(lambda: call.dialled == [HUMAN])
+        await call.until_reported()
+        assert await stopping.kav.ended(8) == 0
+
+
+async def test_a_human_whom_another_process_rang_in_vain_leaves_the_caller_with_words() -> None:
+    async with world(0) as fresh:
+        answer = await ask(fresh, "/twilio/dial-result", about("CA" + "d" * 32, "in-progress", DialCallStatus="busy"))
+        assert APOLOGY in answer.body
+        assert "<Hangup" in answer.body
+
+
+# Killed
+
+
+@pytest.fixture
+async def killed() -> AsyncIterator[tuple[World, Talk]]:
+    """A process that was killed with a live call, and never told anybody."""
+    async with world(0) as world_:
+        talk = await talking(world_, line=CallScript(asks_after_stream=False))
+        await until_healthy(world_, lambda figures: not figures["records"]["waiting"])
+        world_.kav.signal(signal.SIGKILL)
+        await world_.kav.ended(5)
+        yield world_, talk
+
+
+def successor(of: World) -> KavProcess:
+    """The next process, on the same database and account."""
+    shared = {"DATABASE_URL": f"sqlite:///{of.kav.database}", "TWILIO_API_BASE_URL": of.twilio.rest_url}
+    account = {"TWILIO_ACCOUNT_SID": of.twilio.account_sid, "TWILIO_AUTH_TOKEN": of.twilio.auth_token or ""}
+    public = {"PUBLIC_BASE_URL": of.kav.url, "OPENAI_API_KEY": "sk", "OPENAI_REALTIME_URL": of.model.url}
+    return KavProcess({**shared, **account, **public, "DRAIN_SECONDS": "0"})
+
+
+async def test_the_records_of_a_killed_process_are_closed_when_its_lease_is_old_and_no_call_is_touched(
+    killed: tuple[World, Talk],
+) -> None:
+    dead, talk = killed
+    connection = sqlite3.connect(dead.kav.database)
+    connection.execute("UPDATE processes SET lease_at = datetime(lease_at, '-61 seconds') || '.000000'")
+    connection.commit()
+    connection.close()
+    async with successor(dead):
+        found = await record(dead, talk.call.sid, lambda found: bool(found.call["end_reason"]))
+        assert found.call["end_reason"] == "process_died"
+        assert found.call["ended_at"] < found.call["updated_at"]
+    assert [asked for asked in dead.twilio.rest.requests if talk.call.sid in asked.path] == []
+    assert talk.call.ended_at is None, "the boot ends no call"
+
+
+async def test_a_lease_that_is_not_old_is_left_alone(killed: tuple[World, Talk]) -> None:
+    dead, talk = killed
+    async with successor(dead) as next_process:
+        figures = await next_process.health()
+        while figures["records"]["waiting"]:
+            figures = await next_process.health()
+        assert read(dead, talk.call.sid).call["end_reason"] is None
+        assert talk.call.ended_at is None
+
+
+async def _draining(stopping: World) -> None:
+    async with asyncio.timeout(5):
+        while not (await stopping.kav.health())["draining"]:
+            await asyncio.sleep(0.02)
