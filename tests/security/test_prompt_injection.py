@@ -1,6 +1,6 @@
 """Guards the orders that the model gets: what a caller says, or a model makes up, stays within its quotation marks."""
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kav.call.flow import Flow, Step
@@ -64,6 +64,7 @@ def test_what_may_be_quoted_is_one_line_and_has_no_marks_of_its_own(said: str) -
     assert len(quoted) <= len(said)
 
 
+@example([("{", {})])
 @given(st.lists(st.tuples(st.sampled_from(TOOLS) | st.text(), ARGUMENTS), max_size=8))
 def test_whatever_a_turn_is_judged_to_be_the_order_has_its_own_quotation_marks_and_no_others(
     turns: list[tuple[str, dict[str, object]]],
@@ -81,7 +82,6 @@ def test_whatever_a_turn_is_judged_to_be_the_order_has_its_own_quotation_marks_a
         for order in (speak(filled, directive, language.current, "exactly “?”", "Monday"), judge(filled, directive)):
             assert outside(order) is not None
             assert "\n" not in order
-            assert "{" not in order
 
 
 @given(st.text())

@@ -11,7 +11,7 @@ from rehearsal.twilio.signing import signed_headers
 from rehearsal.websocket import Peer, connect
 from rehearsal.world import AUTH_TOKEN, World
 from tests.line.asking import about, ask
-from tests.line.ending import fin, read, talking, until_healthy
+from tests.line.ending import fin, read, record, talking, until_healthy
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ async def test_a_media_socket_s_signature_alone_opens_no_stream(world: World) ->
 async def test_a_status_that_is_sent_again_changes_nothing_that_is_written(world: World) -> None:
     talk = await talking(world)
     await talk.call.hang_up()
-    first = (await talk.record()).call
+    first = (await record(world, talk.call.sid, lambda found: found.whole and bool(found.call.get("status")))).call
     for status, seconds in (("completed", "1"), ("failed", "0"), ("in-progress", "")):
         form = about(talk.call.sid, status, CallDuration=seconds)
         assert (await ask(world, "/twilio/status", form)).status == 204
