@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, Page
+from playwright.async_api import Browser, Page, expect
 
 from rehearsal.audio import decode_ulaw, silence
 from rehearsal.model import ModelSession, ObedientScript, Reply, Say, Script
 from rehearsal.world import World
 from tests.console.browser import BROWSER, PASSWORD, WAIT_S, until
-from tests.console.chromium import chromium, logged_in
+from tests.console.chromium import WAIT_MS, chromium, logged_in
 from tests.line.ending import record
 from tests.line.listening import SPEECH, Voiced, noise, say
 
@@ -181,7 +181,7 @@ async def test_what_is_typed_and_answered_stands_on_the_page(world: World, deaf:
         await page.click("#typed button")
         await page.wait_for_selector(".turn.caller")
         assert await page.inner_text(".turn.caller .words") == "מה השעה?"
-        await page.wait_for_function("document.querySelectorAll('.turn.bot').length === 2")
+        await expect(page.locator(".turn.bot")).to_have_count(2, timeout=WAIT_MS)
         await page.get_by_text(words).wait_for()
         await hang_up(page)
 
