@@ -10,8 +10,9 @@ from kav.settings import Settings
 from rehearsal.twilio.signing import SETTINGS_HEADER, SIGNATURE_HEADER, SharedKey, signature, signed_headers
 from rehearsal.websocket import Refused, connect
 from rehearsal.world import AUTH_TOKEN, World
+from tests.console.browser import until
 from tests.line.asking import about, ask
-from tests.line.ending import fin, talking
+from tests.line.ending import fin, record, talking
 
 KEY = SharedKey("webhooks_sharedkey_1", "the-secret-of-the-shared-key")
 STATUS = "/twilio/status"
@@ -42,7 +43,8 @@ async def test_a_call_that_is_signed_with_the_shared_key_is_carried_from_the_web
     since = time.monotonic()
     await talk.call.hang_up()
     await fin(talk.session.peer, since)
-    assert (await talk.record()).call["status"] == "completed"
+    found = await record(opted_in, talk.call.sid, lambda found: bool(found.call.get("status")))
+    assert found.call["status"] == "completed"
 
 
 async def test_the_auth_token_is_taken_as_well_while_an_account_changes(world: World) -> None:
@@ -92,6 +94,7 @@ async def test_a_weaker_signature_does_not_pass_for_the_keys(world: World) -> No
 async def test_the_log_names_the_key_that_is_not_known_and_what_to_set(world: World) -> None:
     stranger = SharedKey("webhooks_sharedkey_unheard_of", "x")
     await ask(world, STATUS, FORM, headers=signed_headers(None, world.kav.url + STATUS, FORM, shared_key=stranger))
+    await until(lambda: stranger.id in world.kav.log(1_000_000), "the log names the key")  # a thread writes it
     line = next(line for line in world.kav.log(1_000_000).splitlines() if stranger.id in line)
     assert "TWILIO_SHARED_KEY_ID" in line
     assert KEY.secret not in world.kav.log(1_000_000)
