@@ -46,6 +46,7 @@ from kav.bearer import is_bearer
 from kav.flow_files import FlowFileError, Flows, folder_of, load_flows, secrets_of, usable
 from kav.records import Records, durability_warning
 from kav.settings import Settings, read_secrets
+from kav.shared import Shared, open_shared
 from kav.tickets import Tickets
 from kav.wire.connector import Connector, Endpoint
 from kav.wire.http_tools import HttpTools
@@ -76,6 +77,8 @@ class Kav:
     flows: Flows
     twilio: routes_twilio.Desk
     admission: Admission
+    shared: Shared | None
+    """What it shares with other processes; None: there are none."""
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -102,9 +105,14 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.config.update(MAX_CONTENT_LENGTH=routes_twilio.MAX_FORM_BYTES, KAV_SETTINGS=settings)
     after_call = AfterCall(settings, records, rest)
     aftermath = call_aftermath.Aftermath(settings, records, rest, after_call)
-    gate, tickets, admission = twilio_gate.Gate(settings), Tickets(), Admission(settings, media)
+    shared = open_shared(settings, phrases)
+    tickets = shared.tickets if shared is not None else Tickets()
+    gate, admission = twilio_gate.Gate(settings), Admission(settings, media)
     twilio = routes_twilio.Desk(settings, media, records, phrases, flows, tickets, admission)
-    app.extensions["kav"] = Kav(settings, records, rest, media, aftermath, after_call, flows, twilio, admission)
+    parts_of = (settings, records, rest, media, aftermath, after_call, flows, twilio, admission, shared)
+    app.extensions["kav"] = Kav(*parts_of)
+    if shared is not None:
+        shared.init_app(app)
     routes_twilio.init_app(app, twilio, gate)
     parts = routes_calls.Parts(settings, flows, media, records, rest, tickets)
     call_desk = routes_calls.CallDesk(parts)
@@ -121,7 +129,7 @@ def create_app(settings: Settings | None = None) -> Flask:
 
     AdmittingSock(app, admit).route("/twilio/media")(media.media)
     app.add_url_rule("/healthz", "healthz", lambda: _health(app.extensions["kav"]))
-    routes_metrics.init_app(app, settings, routes_metrics.Sources(media, records, after_call))
+    routes_metrics.init_app(app, settings, routes_metrics.Sources(media, records, after_call, shared))
     commands.init_app(app)
     return app
 
@@ -165,6 +173,8 @@ def _health(kav: Kav) -> Response:
     body: dict[str, object] = {"ok": True, "draining": kav.media.draining}
     if warning:
         body["warning"] = warning
+    if kav.shared is not None and kav.shared.away:
+        body["degraded"] = "Redis cannot be reached: every process is alone with its calls."
     if is_bearer(request.headers.get("Authorization", ""), kav.settings.KAV_API_TOKEN.get_secret_value()):
         body |= _figures(kav)
     return jsonify(body)
@@ -181,7 +191,9 @@ def _figures(kav: Kav) -> dict[str, object]:
         "threads": len(os.listdir("/proc/self/task")) if os.path.isdir("/proc/self/task") else threading.active_count(),
         "descriptors": len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else None,
         "hub_lag_ms": round(kav.media.hub_lag_s * 1000, 1),
+        "late": kav.media.lateness.late,
         "records": kav.records.health(),
+        "shared": kav.shared.health() if kav.shared is not None else None,
     }
 
 
@@ -210,6 +222,8 @@ def serve(settings: Settings) -> None:
     kav.records.start()
     kav.rest.warm_up()
     kav.after_call.warm_up(summaries=any(flow.summary for flow in kav.flows.flows))
+    if kav.shared is not None:
+        kav.shared.start()
     gevent.spawn(kav.media.watch)
     gevent.spawn(kav.admission.load_spending, kav.records)
     aftermath = gevent.spawn(kav.aftermath.run)
@@ -242,6 +256,8 @@ def _leave(kav: Kav, server: WSGIServer, aftermath: "gevent.Greenlet[..., None]"
     server.stop(timeout=countdown.take(SHUTDOWN_GRACE_S, leave_s=2 * RECORDS_S))
     kav.aftermath.stop()
     aftermath.join(countdown.take(SHUTDOWN_GRACE_S, leave_s=2 * RECORDS_S))
+    if kav.shared is not None:
+        kav.shared.stop()
     kav.after_call.stop(countdown.take(SHUTDOWN_GRACE_S, leave_s=RECORDS_S))
     kav.records.stop(max(RECORDS_S, countdown.take(SHUTDOWN_GRACE_S)))
 

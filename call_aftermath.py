@@ -68,6 +68,8 @@ class Aftermath:
         for entry in list(stream_registry.registry.values()):
             if entry["ended"] and entry["ended_at"] is None:
                 entry["ended_at"] = now  # somebody set the flag and nothing else
+            if not stream_registry.sharing().looks_after(entry):
+                continue
             try:
                 retries = self._retries.get(entry["call_sid"], {})
                 for chore in due(_facts(entry, retries), self._patience, now):

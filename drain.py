@@ -73,7 +73,9 @@ def _asked_at(entry: Entry) -> float:
 
 
 def _unended() -> list[Entry]:
-    return [entry for entry in stream_registry.registry.values() if not entry["ended"]]
+    """Calls that go on; where there are other processes, one without a stream here may go on there."""
+    many, entries = stream_registry.sharing().many, list(stream_registry.registry.values())
+    return [entry for entry in entries if not entry["ended"] and (entry["stream"] is not None or not many)]
 
 
 def _tell(media: MediaDesk) -> None:

@@ -99,7 +99,9 @@ class MediaDesk:
         )
 
     def prewarm(self, entry: Entry) -> None:
-        """Begin to connect the call's model, once, before its stream is there."""
+        """Begin to connect the call's model, once, before its stream is there; one of many may never see it."""
+        if stream_registry.sharing().many:
+            return
         if entry["model"] is None and entry["stream"] is None and not entry["ended"]:
             leg = self._leg(entry, attempts=2)
             entry["model"], entry["wake"] = leg, leg.close
@@ -137,8 +139,10 @@ class MediaDesk:
 
     def _claim(self, start: twilio_media.StartBody, line: Line) -> Entry | None:
         """Return the entry whose token the stream brings, and use the token up; None refuses the stream."""
-        entry = stream_registry.get(start.call_sid)
+        entry = stream_registry.find(start.call_sid)
         why = self._refusal(start, entry, line)
+        if entry is not None and not why and not stream_registry.sharing().claim(entry):
+            why = "another process has its stream"
         if entry is None or why:
             log.warning("stream refused: %s", why, extra={"call_sid": start.call_sid[:64]})
             return None
@@ -169,7 +173,8 @@ class MediaDesk:
     def _claim_leg(self, entry: Entry) -> ModelLeg:
         """Return the prewarmed leg if it is any good, else a new one: a refusal may have been a passing one."""
         leg, entry["model"] = cast("ModelLeg | None", entry["model"]), None
-        return leg if leg is not None and leg.lost is None else self._leg(entry, attempts=1)
+        tried = not stream_registry.sharing().many
+        return leg if leg is not None and leg.lost is None else self._leg(entry, attempts=1 if tried else 2)
 
     def _leg(self, entry: Entry, attempts: int) -> ModelLeg:
         return ModelLeg(

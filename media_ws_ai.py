@@ -349,6 +349,7 @@ class Stream:
         self._session.handle(events.Ended(self._stopped_at))
         if self.entry["stream"] is self:
             self.entry["stream"] = self.entry["wake"] = None
+        stream_registry.changed(self.entry)
         self._ws.close(GOING_AWAY if self.entry["end_reason"] == "shutdown" else NORMAL)
         self._leg.close()
 

@@ -10,6 +10,7 @@ from kav.after_call import AfterCall
 from kav.bearer import is_bearer
 from kav.records import Records
 from kav.settings import Settings
+from kav.shared import Shared
 from kav.wire.model_leg import ModelLeg
 from media_desk import MediaDesk
 
@@ -21,6 +22,7 @@ class Sources:
     media: MediaDesk
     records: Records
     after_call: AfterCall
+    shared: Shared | None = None
 
     def read(self) -> dict[str, tuple[str, float | dict[str, float]]]:
         """The gauges, by name, with what each of them is."""
@@ -33,7 +35,13 @@ class Sources:
             "after_call_waiting": ("Calls that are over and not done with.", self.after_call.waiting),
             "log_lines_dropped": ("Log lines that nobody read in time.", log.dropped()),
             "draining": ("1 while this process takes no new calls.", float(self.media.draining)),
-        }
+        } | self._of_many()
+
+    def _of_many(self) -> dict[str, tuple[str, float | dict[str, float]]]:
+        """What only one process among several has to say."""
+        if self.shared is None:
+            return {}
+        return {"redis_away": ("1 while Redis cannot be reached, and each process is alone.", float(self.shared.away))}
 
     def _waiting_bytes(self) -> int:
         return sum(stream.waiting_bytes for stream in self.media.live)

@@ -71,7 +71,7 @@ class RecordDesk:
 
     def end(self, call_sid: str) -> Response:
         """End a call that goes on, or that is still ringing; one that is over already stays as it ended."""
-        entry = stream_registry.get(call_sid)
+        entry = stream_registry.find(call_sid)
         if entry is None:
             return self._stop_ringing(call_sid)
         ended_now = stream_registry.end(call_sid, "operator")

@@ -83,7 +83,7 @@ class Desk:
     def voice(self) -> Response:
         """Somebody calls: answer with a stream, or say why not. A repeated CallSid gets the same answer."""
         form = request.form
-        entry = stream_registry.get(form.get("CallSid", ""))
+        entry = stream_registry.find(form.get("CallSid", ""))
         if entry is None:
             entry = self._called(form)
             if entry is None:
@@ -105,7 +105,7 @@ class Desk:
         Whoever answers a call that Kav knows nothing of (it was restarted meanwhile) hears an apology, not a dead line.
         """
         call_sid = request.form.get("CallSid", "")
-        entry = stream_registry.get(call_sid) or self._answered(call_sid)
+        entry = stream_registry.find(call_sid) or self._answered(call_sid)
         if entry is None:
             return self._apologise(DEFAULT_LANGUAGE)
         if entry["ended"]:
@@ -118,12 +118,12 @@ class Desk:
     def machine(self) -> Response:
         """What took the call: a machine gets the flow's message, or nothing; whatever may be a person goes on."""
         call_sid, found = request.form.get("CallSid", ""), answered_by(request.form.get("AnsweredBy", ""))
-        entry, order = stream_registry.get(call_sid), self._order(call_sid)
+        entry, order = stream_registry.find(call_sid), self._order(call_sid)
         log.info("answered by: %s", found, extra={"call_sid": call_sid})
         if entry is not None:
             _part_with_machine(entry, found)
         elif order is not None:
-            order.answered_by = found  # the call itself is still to come
+            self._tickets.found(_ticket(), order, found)  # the call itself is still to come
         return Response(status=204)
 
     def voice_fallback(self) -> Response:
@@ -134,7 +134,7 @@ class Desk:
         """A call's status: the flag first, so that the sockets close now; then the record."""
         form = request.form
         call_sid, status = form.get("CallSid", ""), form.get("CallStatus", "")
-        entry = stream_registry.get(call_sid)
+        entry = stream_registry.find(call_sid)
         if status in TERMINAL_STATUSES and entry is not None:
             entry["terminal_at"] = entry["terminal_at"] or time.monotonic()
             stream_registry.end(call_sid, cast("EndReason", f"call_status_{status}"))
@@ -159,9 +159,10 @@ class Desk:
 
     def after_stream(self) -> Response:
         """What comes after the stream: its replacement if it was lost, an apology, or the end."""
-        entry = stream_registry.get(request.form.get("CallSid", ""))
+        entry = stream_registry.find(request.form.get("CallSid", ""))
         if entry is None:
             return hang_up()
+        stream_registry.sharing().await_word(entry)
         repeated = request.headers.get("I-Twilio-Idempotency-Token", "")
         if not repeated or repeated != entry["after_stream_key"]:
             entry["after_stream_key"] = repeated
@@ -194,7 +195,7 @@ class Desk:
     def dial_result(self) -> Response:
         """What became of a hand-over: the end, or, if nobody took the call, back to the bot at the same step."""
         call_sid = request.form.get("CallSid", "")
-        entry = stream_registry.get(call_sid)
+        entry = stream_registry.find(call_sid)
         nobody = request.form.get("DialCallStatus") in NOBODY
         if entry is None and nobody and not stream_registry.is_forgotten(call_sid):
             return self._apologise(DEFAULT_LANGUAGE)  # another process has handed it over, and is gone

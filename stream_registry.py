@@ -10,7 +10,7 @@ Times are monotonic seconds.
 import secrets
 import time
 from collections.abc import Callable
-from typing import Any, Final, Literal, TypedDict
+from typing import Any, Final, Literal, Protocol, TypedDict
 
 from kav.call.actions import EndReason
 from kav.call.aftermath import Chore
@@ -81,6 +81,92 @@ class Entry(TypedDict):
 
 registry: dict[str, Entry] = {}
 
+
+class Sharing(Protocol):
+    """How the entries of this process are known to others: not at all, or by way of Redis (`kav.shared`)."""
+
+    many: bool
+    """Whether what Twilio asks about a call, and its stream, may reach several processes."""
+
+    def find(self, call_sid: str) -> Entry | None:
+        """Return the call's entry as all processes know it now; waits for Redis, so not for the media path."""
+
+    def register(self, entry: Entry) -> None:
+        """Tell of a new entry; if the call is known elsewhere already, the entry becomes as it is there."""
+
+    def changed(self, entry: Entry) -> None:
+        """Have an entry's changes told soon; never waits."""
+
+    def removed(self, entry: Entry) -> None:
+        """Have it told that the call is over for good; never waits."""
+
+    def claim(self, entry: Entry) -> bool:
+        """Use the entry's token up; False when its stream is somebody else's already."""
+
+    def await_word(self, entry: Entry) -> None:
+        """Wait, for a moment, for what the process that carries the call's stream has to say of its end."""
+
+    def looks_after(self, entry: Entry) -> bool:
+        """Whether what is to be done for the call when no media flows is this process's to do, now."""
+
+
+class Alone:
+    """One process: what it does not know, nobody knows."""
+
+    many = False
+
+    def find(self, call_sid: str) -> Entry | None:
+        """Return the call's entry, the very dict, or None."""
+        return registry.get(call_sid)
+
+    def register(self, entry: Entry) -> None:
+        """Nobody else wants to know."""
+
+    def changed(self, entry: Entry) -> None:
+        """Nobody else wants to know."""
+
+    def removed(self, entry: Entry) -> None:
+        """Nobody else wants to know."""
+
+    def claim(self, entry: Entry) -> bool:  # noqa: ARG002 - it holds for every entry
+        """There is nobody else who could have it."""
+        return True
+
+    def await_word(self, entry: Entry) -> None:
+        """All is known here."""
+
+    def looks_after(self, entry: Entry) -> bool:  # noqa: ARG002 - it holds for every entry
+        """There is nobody else to do it."""
+        return True
+
+
+_sharing: Sharing = Alone()
+
+
+def share(sharing: Sharing) -> None:
+    """Share all entries from now on."""
+    global _sharing
+    _sharing = sharing
+
+
+def sharing() -> Sharing:
+    """Return how entries are shared."""
+    return _sharing
+
+
+def find(call_sid: str) -> Entry | None:
+    """Return the call's entry, wherever the call is carried; may wait for other processes, so not for the media path.
+
+    One of a call that is carried elsewhere stays in the dict until the request that has asked for it is answered.
+    """
+    return _sharing.find(call_sid)
+
+
+def changed(entry: Entry) -> None:
+    """An entry was changed by something other than the functions of this module."""
+    _sharing.changed(entry)
+
+
 MAX_FORGOTTEN: Final = 10_000
 _forgotten: dict[str, None] = {}
 """Calls that are over, oldest first: no call comes back, but a webhook that somebody has kept, or that is late, may."""
@@ -97,35 +183,45 @@ def register(
     """Return the call's entry, new or, for a webhook that Twilio repeats, the one that exists."""
     entry = registry.get(call_sid)
     if entry is None:
-        entry = registry[call_sid] = Entry(
-            call_sid=call_sid,
-            direction=direction,
-            line=line,
-            business=flow.id,
-            flow=flow,
-            from_number=from_number,
-            to_number=to_number,
-            conversation=None,
-            token=new_token(),
-            created_at=time.monotonic(),
-            ended=False,
-            end_reason=None,
-            ended_at=None,
-            terminal_at=None,
-            after_stream="hang_up",
-            after_stream_at=None,
-            after_stream_key="",
-            stream=None,
-            stream_lost_at=None,
-            streamed_at=None,
-            opening="greeting",
-            fresh_streams=0,
-            model=None,
-            wake=None,
-            chores_done=set(),
-            listed=False,
+        entry = registry[call_sid] = new_entry(
+            call_sid, direction=direction, flow=flow, from_number=from_number, to_number=to_number, line=line
         )
+        _sharing.register(entry)
     return entry
+
+
+def new_entry(
+    call_sid: str, *, direction: Direction, flow: Flow, from_number: str, to_number: str, line: Line = "twilio"
+) -> Entry:
+    """Return an entry that is in no dict yet."""
+    return Entry(
+        call_sid=call_sid,
+        direction=direction,
+        line=line,
+        business=flow.id,
+        flow=flow,
+        from_number=from_number,
+        to_number=to_number,
+        conversation=None,
+        token=new_token(),
+        created_at=time.monotonic(),
+        ended=False,
+        end_reason=None,
+        ended_at=None,
+        terminal_at=None,
+        after_stream="hang_up",
+        after_stream_at=None,
+        after_stream_key="",
+        stream=None,
+        stream_lost_at=None,
+        streamed_at=None,
+        opening="greeting",
+        fresh_streams=0,
+        model=None,
+        wake=None,
+        chores_done=set(),
+        listed=False,
+    )
 
 
 def new_token() -> str:
@@ -170,6 +266,7 @@ def end(call_sid: str, reason: EndReason, *, after_stream: AfterStream = "hang_u
     wake = entry["wake"]
     if wake is not None:
         wake()
+    _sharing.changed(entry)
     return True
 
 
@@ -190,6 +287,7 @@ def remove(entry: Entry) -> None:
     if registry.get(entry["call_sid"]) is entry:
         del registry[entry["call_sid"]]
         note_over(entry["call_sid"])
+        _sharing.removed(entry)
 
 
 def note_over(call_sid: str) -> None:

@@ -74,6 +74,14 @@ class Settings(BaseSettings):
     KAV_WEBHOOK_URL: str = Field(default="", description="https address that is told of every call that is over.")
     KAV_WEBHOOK_SECRET: SecretStr = Field(default=SecretStr(""), description="Signs what is sent there.")
 
+    # More than one process
+    REDIS_URL: SecretStr = Field(
+        default=SecretStr(""), description="redis:// or rediss://; lets several processes serve one address."
+    )
+    REDIS_VERIFY_TLS: bool = Field(
+        default=True, description="Check the certificate of rediss://; false for Heroku's, which is its own."
+    )
+
     # Records
     DATABASE_URL: str = Field(
         default="sqlite:///kav.db", description="SQLAlchemy URL; postgres:// becomes postgresql+psycopg://."
@@ -242,6 +250,14 @@ class Settings(BaseSettings):
             raise ValueError("write smtps://user:password@smtp.example.com:465")
         return value
 
+    @field_validator("REDIS_URL")
+    @classmethod
+    def _is_redis(cls, value: SecretStr) -> SecretStr:
+        parts = urlsplit(value.get_secret_value())
+        if value.get_secret_value() and not (parts.scheme in ("redis", "rediss") and parts.hostname):
+            raise ValueError("write redis://:password@host:6379, or rediss:// for TLS")
+        return value
+
     @field_validator("DATABASE_URL")
     @classmethod
     def _sqlalchemy_url(cls, value: str) -> str:
@@ -249,6 +265,16 @@ class Settings(BaseSettings):
             if value.startswith(old):
                 return "postgresql+psycopg://" + value.removeprefix(old)
         return value
+
+    @model_validator(mode="after")
+    def _one_process_is_alone(self) -> Self:
+        """Without Redis, a second dyno would get webhooks of calls that it has never heard of."""
+        process, _, number = self.DYNO.partition(".")
+        if process == "web" and number.isdecimal() and int(number) > 1 and not self.REDIS_URL.get_secret_value():
+            raise ValueError(
+                f"DYNO is {self.DYNO}: more than one process needs REDIS_URL; set it, or `heroku ps:scale web=1`"
+            )
+        return self
 
     @model_validator(mode="after")
     def _webhook_is_signed(self) -> Self:
@@ -288,9 +314,8 @@ class Settings(BaseSettings):
         """All secret values, for the log to leave out."""
         values = (getattr(self, name) for name in type(self).model_fields)
         held = [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
-        return tuple(
-            filter(None, (*held, *_passwords(self.DATABASE_URL), *_passwords(self.SMTP_URL.get_secret_value())))
-        )
+        urls = (self.DATABASE_URL, self.SMTP_URL.get_secret_value(), self.REDIS_URL.get_secret_value())
+        return tuple(filter(None, (*held, *(password for url in urls for password in _passwords(url)))))
 
     @property
     def bind_host(self) -> str:
@@ -340,6 +365,12 @@ class Settings(BaseSettings):
         return ""
 
 
+def _passwords(url: str) -> tuple[str, ...]:
+    """Return the password of a URL, as it stands there and as it is meant."""
+    password = urlsplit(url).password or ""
+    return (password, unquote(password))
+
+
 def _is_loopback(url: str) -> bool:
     parts = urlsplit(url)
     return parts.scheme == "http" and parts.hostname in LOOPBACK
@@ -349,9 +380,3 @@ def read_secrets(names: Iterable[str]) -> dict[str, SecretStr]:
     """Return those of `names` that the environment or ./.env holds: flow files name the secrets of their own tools."""
     held = {**dotenv_values(".env"), **os.environ}
     return {name: SecretStr(value.strip()) for name in names if (value := held.get(name)) and value.strip()}
-
-
-def _passwords(url: str) -> tuple[str, ...]:
-    """Return the password of a URL, as it stands there and as it is meant."""
-    password = urlsplit(url).password or ""
-    return (password, unquote(password))

@@ -66,6 +66,14 @@ class Tickets:
         """Whether a call that nobody has answered yet was ordered here, as far as Twilio has named it."""
         return bool(call_sid) and any(order.call_sid == call_sid for order in self._orders.values())
 
+    def found(self, ticket: str, order: Order, answered_by: AnsweredBy) -> None:  # noqa: ARG002 - others have many
+        """Note what machine detection found before the call itself has come."""
+        order.answered_by = answered_by
+
+    def numbers(self, now: float) -> Iterable[str]:
+        """Return whom the calls are to that are not answered yet."""
+        return [order.to for order in self.waiting(now)]
+
     def waiting(self, now: float) -> Iterable[Order]:
         """Return the orders whose calls are not answered yet."""
         self._forget_old(now)

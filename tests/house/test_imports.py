@@ -22,7 +22,7 @@ FLOORS = [
         "kav.console",
     ),
     ("media_desk", "call_admission"),
-    ("media_ws_ai", "kav.after_call"),
+    ("media_ws_ai", "kav.after_call", "kav.shared"),
     (
         "realtime_prompt_builder",
         "stream_registry",

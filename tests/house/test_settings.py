@@ -64,6 +64,25 @@ def test_absurd_values_are_refused_by_name(absurd: dict[str, object]) -> None:
         settings(**absurd)
 
 
+@pytest.mark.parametrize("dyno", ["web.2", "web.10"])
+def test_a_second_dyno_needs_redis_and_says_so(dyno: str) -> None:
+    with pytest.raises(ValidationError, match="more than one process needs REDIS_URL"):
+        settings(DYNO=dyno)
+    assert dyno == settings(DYNO=dyno, REDIS_URL="rediss://:hush@redis.example.com:6379").DYNO
+
+
+@pytest.mark.parametrize("dyno", ["", "web.1", "run.4711", "release.12", "worker.2"])
+def test_one_dyno_alone_needs_none_whatever_the_buildpack_says(dyno: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEB_CONCURRENCY", "2")
+    assert dyno == settings(DYNO=dyno).DYNO
+
+
+@pytest.mark.parametrize("url", ["http://redis.example.com", "redis://", "redis.example.com:6379"])
+def test_what_is_no_redis_is_refused(url: str) -> None:
+    with pytest.raises(ValidationError, match="write redis://"):
+        settings(REDIS_URL=url)
+
+
 def test_secrets_do_not_show() -> None:
     assert "hush" not in repr(settings(OPENAI_API_KEY="hush", TWILIO_AUTH_TOKEN="hush", KAV_API_TOKEN="hush"))
 

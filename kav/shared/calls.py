@@ -1,0 +1,393 @@
+"""The calls of one process, shared with the others: told, heard of, claimed, and looked after when their process dies.
+
+One greenlet tells Redis what has changed in the entries of this process (`run`), one hears what others have changed
+(`listen`). Webhooks ask as well, and wait for the answer; a stream never does. A call has an *owner*: the process that
+carries its stream, carried it last, or answered its voice webhook. The owner does the call's chores; every other
+process has the entry as a *guest*, for as long as the request lasts that is about it.
+"""
+
+import json
+import logging
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, cast
+
+import gevent
+import redis
+from flask import g, has_request_context
+from gevent.event import Event
+from gevent.lock import BoundedSemaphore
+
+import stream_registry
+from kav.call.plain import UnreadableError
+from kav.shared import scripts
+from kav.shared.fields import NULL, Codec, Fields
+from kav.shared.link import AwayError, Link
+from realtime_prompt_builder import Phrases
+from stream_registry import Entry
+
+ROUND_S: Final = 1.0
+"""How old what others know of a live call may be: a process that is killed takes no more with it."""
+
+LOOK_S: Final = 0.1
+"""How soon an answer, or another question, is told: the next stream of the call goes on from there."""
+
+ALIVE_EVERY_S: Final = 2.0
+ALIVE_FOR_S: Final = 8
+"""After this long without a sign of life, a process's calls are looked after by another."""
+
+WORD_S: Final = 1.0
+"""How long a webhook waits for the word of the process whose stream has just closed; Twilio waits 15 s."""
+
+WORD_EVERY_S: Final = 0.02
+LISTEN_S: Final = 2.0
+LISTEN_AGAIN_S: Final = 0.5
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Known:
+    """What Redis is known to have of a call, and who uses its entry here."""
+
+    fields: Fields = field(default_factory=dict)
+    users: int = 0
+    """Requests that are about it."""
+    standing: object = None
+    """Where its script stood when that was last looked at."""
+    lock: BoundedSemaphore = field(default_factory=BoundedSemaphore)
+    """One conversation with Redis about a call at a time, so that answers are taken in their order."""
+
+
+class SharedCalls:
+    """How this process shares its calls; what `stream_registry.Sharing` promises, by way of Redis."""
+
+    many = True
+
+    def __init__(self, link: Link, phrases: Phrases, ttl_s: float) -> None:
+        self.me = secrets.token_hex(8)
+        self.link = link
+        self._codec = Codec(self.me, phrases, lambda: link.shift)
+        self._mine = json.dumps(self.me)
+        self._ttl_s = round(ttl_s)
+        self._calls: dict[str, Known] = {}
+        self._to_tell: dict[str, None] = {}
+        self._over: dict[str, None] = {}
+        self._news = Event()
+        self._stopping = Event()
+        self._patient_until = 0.0
+        """Nobody is taken for dead before: after a pause of Redis's, nobody has shown a sign of life."""
+
+    # What the webhooks ask
+
+    def find(self, call_sid: str) -> Entry | None:
+        """Return the call's entry as all processes know it now; the local one while Redis is away."""
+        entry = stream_registry.get(call_sid)
+        if not call_sid:
+            return None
+        self._use(call_sid)
+        if entry is not None and entry["stream"] is not None:
+            return entry  # who carries the call is told of all that others do to it
+        try:
+            self._meet(call_sid, whole=True)
+        except AwayError:
+            pass
+        except UnreadableError as error:
+            log.error("another process's call cannot be read: %s", error, extra={"call_sid": call_sid})
+        return stream_registry.get(call_sid)
+
+    def register(self, entry: Entry) -> None:
+        """Tell of a new entry; if the call is known elsewhere already, the entry becomes as it is there."""
+        self._use(entry["call_sid"])
+        try:
+            self._meet(entry["call_sid"], whole=True, new=True)
+        except (AwayError, UnreadableError):
+            log.warning("a new call is known to this process alone", extra={"call_sid": entry["call_sid"]})
+
+    def claim(self, entry: Entry) -> bool:
+        """Use the entry's token up, once among all processes; while Redis is away, that of an own call."""
+        call_sid, token = entry["call_sid"], json.dumps(entry["token"])
+        known = self._known(call_sid)
+        with known.lock:
+            try:
+                claimed = self.link.script(
+                    scripts.CLAIM, [scripts.call_key(call_sid)], [self._mine, call_sid, token, self.me]
+                )
+            except AwayError:
+                return self._owns(call_sid)
+            if claimed:
+                known.fields |= {"token": NULL, "owner": self._mine, "stream": self._mine}
+            return bool(claimed)
+
+    def await_word(self, entry: Entry) -> None:
+        """Wait, for a moment, for what the process that carries the call's stream has to say of its end."""
+        until = time.monotonic() + WORD_S
+        known = self._known(entry["call_sid"])
+        while self._is_elsewhere(known) and not entry["ended"] and not self.link.away and time.monotonic() < until:
+            gevent.sleep(WORD_EVERY_S)
+            self.find(entry["call_sid"])
+
+    def looks_after(self, entry: Entry) -> bool:
+        """Whether the call's chores are this process's: it owns the call, and has its end agreed with the others."""
+        if not self._owns(entry["call_sid"]):
+            return False
+        agreed = self._known(entry["call_sid"]).fields.get("end", NULL) != NULL
+        return agreed or self.link.away or not entry["ended"]
+
+    def changed(self, entry: Entry) -> None:
+        """Have an entry's changes told soon; never waits."""
+        self._to_tell[entry["call_sid"]] = None
+        self._news.set()
+
+    def removed(self, entry: Entry) -> None:
+        """Have it told that the call is over for good; never waits."""
+        self._over[entry["call_sid"]] = None
+        self._news.set()
+
+    # The request that is being answered
+
+    def _use(self, call_sid: str) -> None:
+        """Keep the entry while the request is answered, and tell what the request has changed before its answer."""
+        if not has_request_context():
+            return
+        used = g.setdefault("shared_calls", set())
+        if call_sid not in used:
+            used.add(call_sid)
+            self._known(call_sid).users += 1
+
+    def tell_used(self) -> None:
+        """Tell what this request has changed: whoever is asked next must know it."""
+        for call_sid in g.get("shared_calls", ()):
+            entry = stream_registry.get(call_sid)
+            if entry is not None and entry["stream"] is None:
+                self._meet_quietly(call_sid)
+
+    def release_used(self) -> None:
+        """The request is answered: its guests may go."""
+        for call_sid in g.pop("shared_calls", ()):
+            self._known(call_sid).users -= 1
+            self._let_go(call_sid)
+
+    # Telling and hearing
+
+    def _meet(self, call_sid: str, *, whole: bool = False, new: bool = False) -> None:
+        """Tell Redis what is new here of a call, and hear what is new there. Raises AwayError, UnreadableError."""
+        known = self._known(call_sid)
+        with known.lock:
+            entry = stream_registry.get(call_sid)
+            if entry is None and new:
+                return
+            sent = self._codec.write(entry, known.fields) if entry is not None else {}
+            told = {name: text for name, text in sent.items() if known.fields.get(name) != text}
+            found = self._merge(call_sid, told, whole=whole, new=new)
+            if not found and entry is not None and self._owns(call_sid):
+                known.fields = {}  # Redis has lost its memory: what we know is news to it
+                sent = self._codec.write(entry, {})
+                found = self._merge(call_sid, sent, whole=whole, new=True)
+            self._hear(call_sid, entry, sent, found)
+
+    def _merge(self, call_sid: str, told: Mapping[str, str], *, whole: bool, new: bool) -> Fields:
+        values = [self.me, call_sid, "new" if new else "known", self._ttl_s, int(whole)]
+        pairs = [part for pair in told.items() for part in pair]
+        answer = self.link.script(scripts.MERGE, [scripts.call_key(call_sid), scripts.CALLS], [*values, *pairs])
+        return dict(zip(answer[::2], answer[1::2], strict=True))
+
+    def _hear(self, call_sid: str, entry: Entry | None, sent: Fields, found: Fields) -> None:
+        known = self._known(call_sid)
+        if not found or "forgotten" in found:
+            self._drop(call_sid, for_good=bool(found))
+            return
+        if entry is None:
+            entry = stream_registry.registry.setdefault(call_sid, self._codec.read(found))
+        now = self._codec.write(entry, known.fields)
+        for name, text in found.items():
+            if text not in (sent.get(name), now.get(name)) and (name not in sent or sent[name] == now.get(name)):
+                self._codec.take(entry, name, text)
+        heard = found.get("conversation")
+        if heard not in (None, known.fields.get("conversation"), sent.get("conversation")) and entry["stream"] is None:
+            self._codec.read_conversation(entry, found)
+        known.fields |= {name: text for name, text in sent.items() if name not in found} | found
+        self._heed_owner(call_sid, entry)
+
+    def _heed_owner(self, call_sid: str, entry: Entry) -> None:
+        """Somebody else may have the call by now: a stream that is still here has lost it."""
+        if self._owns(call_sid):
+            return
+        if entry["stream"] is not None:
+            log.warning("the call goes on in another process", extra={"call_sid": call_sid})
+            entry["stream"].stop()
+        self._let_go(call_sid)
+
+    def _let_go(self, call_sid: str) -> None:
+        known = self._calls.get(call_sid)
+        if known is not None and not known.users and known.fields and not self._owns(call_sid):
+            self._drop(call_sid)
+        elif known is not None and not known.users and stream_registry.get(call_sid) is None:
+            self._calls.pop(call_sid, None)
+
+    def _drop(self, call_sid: str, *, for_good: bool = False) -> None:
+        """Have the entry here no longer; `for_good`: the call is over."""
+        entry = stream_registry.registry.pop(call_sid, None)
+        if entry is not None and entry["stream"] is not None:
+            entry["stream"].stop()
+        if for_good:
+            stream_registry.note_over(call_sid)
+        known = self._calls.get(call_sid)
+        if known is not None and not known.users:
+            self._calls.pop(call_sid, None)
+
+    def _known(self, call_sid: str) -> Known:
+        return self._calls.setdefault(call_sid, Known())
+
+    def _owns(self, call_sid: str) -> bool:
+        known = self._calls.get(call_sid)
+        return known is not None and known.fields.get("owner", self._mine) == self._mine
+
+    def _is_elsewhere(self, known: Known) -> bool:
+        return known.fields.get("stream", NULL) not in (NULL, self._mine)
+
+    def _meet_quietly(self, call_sid: str) -> None:
+        try:
+            self._meet(call_sid)
+        except AwayError:
+            pass
+        except Exception:  # one call that cannot be told of must not keep the others from it
+            log.exception("sharing a call failed", extra={"call_sid": call_sid})
+
+    # The greenlet that tells
+
+    def run(self) -> None:
+        """Tell the others, until `stop`, what changes here, that this process lives; take over from those that died."""
+        round_due = alive_due = 0.0
+        while not self._stopping.is_set():
+            self._news.wait(min(LOOK_S, max(0.0, min(round_due, alive_due) - time.monotonic())))
+            self._news.clear()
+            now = time.monotonic()
+            try:
+                if now >= alive_due:
+                    alive_due = now + ALIVE_EVERY_S
+                    self._beat()
+                if now >= round_due:
+                    round_due = now + ROUND_S
+                    self._to_tell |= dict.fromkeys(stream_registry.registry)
+                self._look()
+                self._tell()
+            except AwayError:  # the next beat looks for it
+                alive_due = now + ROUND_S
+            except Exception:  # this greenlet's root: sharing goes on
+                log.exception("sharing failed")
+
+    def _look(self) -> None:
+        """Have those calls told of whose script has moved: no event says so, for a decision knows no other process."""
+        for call_sid, known in self._calls.items():
+            entry = stream_registry.get(call_sid)
+            talk = entry["conversation"] if entry is not None and entry["stream"] is not None else None
+            if talk is None:
+                continue
+            standing = (talk.open_question, tuple(talk.lock.answers.values()), talk.language.current)
+            if standing != known.standing:
+                known.standing = standing
+                self._to_tell[call_sid] = None
+
+    def _tell(self) -> None:
+        if self.link.away:
+            return
+        while self._to_tell:
+            call_sid = next(iter(self._to_tell))
+            del self._to_tell[call_sid]
+            if call_sid in stream_registry.registry:
+                self._meet_quietly(call_sid)
+        while self._over:
+            call_sid = next(iter(self._over))
+            keys = [scripts.call_key(call_sid), scripts.CALLS]
+            self.link.script(scripts.FORGET, keys, [call_sid, self._ttl_s])
+            del self._over[call_sid]
+            self._let_go(call_sid)
+
+    def _beat(self) -> None:
+        """Show that this process lives, and look after the calls of those that do not."""
+        if self.link.away and not self.link.probe():
+            self._patient_until = time.monotonic() + 2 * ALIVE_FOR_S
+            return
+        self.link.ask(lambda: self.link.client.set(scripts.process_key(self.me), "1", ex=ALIVE_FOR_S))
+        if time.monotonic() < self._patient_until:
+            return
+        found = cast("set[str]", self.link.ask(lambda: self.link.client.smembers(scripts.CALLS)))
+        for call_sid in sorted(found - set(stream_registry.registry)):
+            self._take_over(call_sid)
+
+    def _take_over(self, call_sid: str) -> None:
+        keys = [scripts.call_key(call_sid), scripts.CALLS]
+        if not self.link.script(scripts.TAKE_OVER, keys, [self._mine, call_sid]):
+            return
+        log.warning("its process has died; its call is looked after here", extra={"call_sid": call_sid})
+        try:
+            self._meet(call_sid, whole=True)
+        except UnreadableError as error:
+            log.error("it cannot be read: %s", error, extra={"call_sid": call_sid})
+            self._over[call_sid] = None
+            return
+        entry, known = stream_registry.get(call_sid), self._known(call_sid)
+        if entry is not None and self._is_elsewhere(known):  # with its process, its stream has gone
+            known.fields["stream"] = self._mine
+            entry["stream_lost_at"] = entry["stream_lost_at"] or time.monotonic()
+            self.changed(entry)
+
+    def start(self) -> None:
+        """Look for Redis; begin to tell and to listen. A Redis that is away keeps nobody from serving."""
+        self._patient_until = time.monotonic() + ALIVE_FOR_S
+        if self.link.probe() or not self.link.away:
+            self._beat()
+        for work in (self.run, self.listen):
+            gevent.spawn(work)
+
+    def stop(self) -> None:
+        """Tell all there is to tell, and let the others look after what is left."""
+        self._stopping.set()
+        self._news.set()
+        self._to_tell |= dict.fromkeys(stream_registry.registry)
+        try:
+            self._tell()
+            self.link.ask(lambda: self.link.client.delete(scripts.process_key(self.me)))
+        except AwayError:
+            log.warning("Redis is away: what is left to do for calls is done when their time is over")
+        self.link.close()
+
+    # The greenlet that listens
+
+    def listen(self) -> None:
+        """Hear what others change, until `stop`; after a pause, ask about every call that is known here."""
+        while not self._stopping.is_set():
+            if self.link.away:
+                gevent.sleep(LISTEN_AGAIN_S)
+                continue
+            try:
+                self._listen()
+            except (redis.RedisError, OSError):
+                gevent.sleep(LISTEN_AGAIN_S)
+            except Exception:  # this greenlet's root: what is missed here is found by the rounds of `run`
+                log.exception("listening failed")
+                gevent.sleep(LISTEN_AGAIN_S)
+
+    def _listen(self) -> None:
+        with self.link.client.pubsub(ignore_subscribe_messages=True) as channel:  # type: ignore[no-untyped-call]
+            channel.subscribe(scripts.CHANNEL)
+            self._to_tell |= dict.fromkeys(stream_registry.registry)
+            self._news.set()
+            while not self._stopping.is_set() and not self.link.away:
+                message = channel.get_message(timeout=LISTEN_S)
+                if message is not None:
+                    self._heard(message["data"])
+
+    def _heard(self, text: str) -> None:
+        """Somebody has changed a call: if it is over, its loop is told at once, whatever Redis does next."""
+        who, call_sid, end = text.split(" ", 2)
+        entry = stream_registry.get(call_sid)
+        if who == self.me or entry is None:
+            return
+        told = json.loads(end)
+        if told is not None and not entry["ended"]:
+            self._codec.take(entry, "end", end)
+        self.changed(entry)

@@ -1,0 +1,156 @@
+"""The tickets of calls that are ordered, for all processes: who places a call is seldom who is asked about it.
+
+The hash `kav:ticket:<ticket>` has the order; the sorted set `kav:tickets` has the tickets by the time that they end.
+While Redis is away, a process knows its own.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Iterable
+from typing import Final, cast
+
+from kav.call.flow import Flow
+from kav.call.plain import UnreadableError, pack, unpack
+from kav.dialling import AnsweredBy
+from kav.shared.link import AwayError, Link
+from kav.tickets import TTL_S, Order, Tickets
+
+TICKETS: Final = "kav:tickets"
+
+FIND: Final = """
+-- KEYS ticket. ARGV sid. Returns the order and what machine detection found, if the ticket is this call's from now on.
+local order, call = redis.call('HGET', KEYS[1], 'order'), redis.call('HGET', KEYS[1], 'call')
+if not order or (call and call ~= ARGV[1]) then return {} end
+redis.call('HSET', KEYS[1], 'call', ARGV[1])
+return {order, redis.call('HGET', KEYS[1], 'answered_by') or ''}
+"""
+
+FOUND: Final = """
+-- KEYS ticket. ARGV what machine detection found. A ticket that is used up does not come back.
+if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'answered_by', ARGV[1]) end
+return 1
+"""
+
+log = logging.getLogger(__name__)
+
+
+class SharedTickets(Tickets):
+    """The orders of all processes, by ticket."""
+
+    def __init__(self, link: Link, ttl_s: float = TTL_S) -> None:
+        super().__init__(ttl_s)
+        self._link = link
+        self._told: set[str] = set()
+        """Own tickets that Redis has: when it has them no more, they are used up."""
+
+    def keep(self, ticket: str, order: Order) -> None:
+        """Keep an order until it is claimed, dropped or too old."""
+        super().keep(ticket, order)
+        kept = {"order": json.dumps(self._plain(order)), "to": order.to}
+        try:
+            self._link.ask(lambda: self._write(ticket, kept, order.at + self._ttl_s + self._link.shift))
+            self._told.add(ticket)
+        except AwayError:
+            log.warning("a call is ordered that this process alone knows of")
+
+    def find(self, ticket: str, call_sid: str, now: float) -> Order | None:
+        """Return the ticket's order for this call, whoever has placed it, and let the ticket be this call's."""
+        if not ticket or not call_sid:
+            return None
+        try:
+            found = self._link.script(FIND, [_key(ticket)], [call_sid])
+        except AwayError:
+            return super().find(ticket, call_sid, now)
+        if not found:
+            self._forget_used(ticket)
+            return super().find(ticket, call_sid, now)
+        own = super().find(ticket, call_sid, now)
+        order = own if own is not None else self._order(found[0])
+        if order is not None and found[1]:
+            order.answered_by = cast("AnsweredBy", found[1])
+        return order
+
+    def found(self, ticket: str, order: Order, answered_by: AnsweredBy) -> None:
+        """Note what machine detection found, for whoever is asked about the call next."""
+        super().found(ticket, order, answered_by)
+        try:
+            self._link.script(FOUND, [_key(ticket)], [answered_by])
+        except AwayError:
+            log.warning("what answered a call is known to this process alone")
+
+    def drop(self, ticket: str) -> None:
+        """Forget a ticket: its call was answered, or never will be."""
+        super().drop(ticket)
+        self._told.discard(ticket)
+        try:
+            self._link.ask(lambda: self._delete(ticket))
+        except AwayError:
+            return  # it ends by itself
+
+    def knows(self, call_sid: str) -> bool:
+        """Whether a call that nobody has answered yet was ordered by any process."""
+        if not call_sid or super().knows(call_sid):
+            return bool(call_sid)
+        try:
+            return call_sid in self._link.ask(lambda: self._column("call")).values()
+        except AwayError:
+            return False
+
+    def numbers(self, now: float) -> Iterable[str]:
+        """Return whom the calls are to that are not answered yet, those of other processes among them."""
+        told = set(self._told)
+        try:
+            others = self._link.ask(lambda: self._column("to"))
+        except AwayError:
+            return super().numbers(now)
+        for ticket in told - set(others):
+            self._forget_used(ticket)
+        new = [order.to for ticket, order in self._orders.items() if ticket not in others]
+        return [*others.values(), *new]
+
+    def _forget_used(self, ticket: str) -> None:
+        if ticket in self._told:
+            self._told.discard(ticket)
+            super().drop(ticket)
+
+    def _plain(self, order: Order) -> dict[str, object]:
+        at = order.at + self._link.shift
+        return {"flow": pack(order.flow), "to": order.to, "from": order.from_, "at": at}
+
+    def _order(self, text: str) -> Order | None:
+        try:
+            told = json.loads(text)
+            flow: Flow = unpack(Flow, told["flow"])
+            return Order(flow, told["to"], told["from"], told["at"] - self._link.shift)
+        except (KeyError, TypeError, ValueError) as error:
+            log.error("another process's order cannot be read: %s", UnreadableError(repr(error)))
+            return None
+
+    def _write(self, ticket: str, kept: dict[str, str], ends_at: float) -> None:
+        with self._link.client.pipeline() as together:
+            together.hset(_key(ticket), mapping=kept)
+            together.expire(_key(ticket), round(self._ttl_s))
+            together.zadd(TICKETS, {ticket: ends_at})
+            together.expire(TICKETS, round(self._ttl_s))
+            together.execute()
+
+    def _delete(self, ticket: str) -> None:
+        with self._link.client.pipeline() as together:
+            together.delete(_key(ticket))
+            together.zrem(TICKETS, ticket)
+            together.execute()
+
+    def _column(self, field: str) -> dict[str, str]:
+        """Return one field of all orders that are not too old, by ticket."""
+        client = self._link.client
+        client.zremrangebyscore(TICKETS, 0, time.monotonic() + self._link.shift)
+        tickets = cast("list[str]", client.zrange(TICKETS, 0, -1))
+        with client.pipeline() as together:
+            for ticket in tickets:
+                together.hget(_key(ticket), field)
+            return {ticket: held for ticket, held in zip(tickets, together.execute(), strict=True) if held}
+
+
+def _key(ticket: str) -> str:
+    return f"kav:ticket:{ticket}"

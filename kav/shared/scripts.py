@@ -1,0 +1,90 @@
+"""What Redis does in one step for everybody, in its own language.
+
+A call is the hash `kav:call:<CallSid>`; each field is JSON text, see `kav.shared.fields`. `kav:calls` is the set of
+those that are not forgotten. Whoever changes one says so on the channel `kav:changed`.
+"""
+
+from typing import Final
+
+CHANNEL: Final = "kav:changed"
+CALLS: Final = "kav:calls"
+
+MERGE: Final = """
+-- KEYS call, calls. ARGV me, sid, how (new: tell of the call, unless somebody has), ttl, all (1: return all), then
+-- fields and values. Returns fields and values; nothing for a call that is unknown and not new.
+local call, how = KEYS[1], ARGV[3]
+local is_there = redis.call('EXISTS', call) == 1
+if redis.call('HEXISTS', call, 'forgotten') == 1 then return {'forgotten', '1'} end
+if not is_there and how ~= 'new' then return {} end
+local news = false
+if not (is_there and how == 'new') then
+  for i = 6, #ARGV, 2 do
+    local field, value = ARGV[i], ARGV[i + 1]
+    local held = redis.call('HGET', call, field)
+    local first_wins = (field == 'end' or field == 'terminal') and value ~= 'null'
+    if held ~= value and not (first_wins and held and held ~= 'null') then
+      redis.call('HSET', call, field, value)
+      news = news or field ~= 'conversation'
+    end
+  end
+end
+redis.call('EXPIRE', call, ARGV[4])
+if not is_there then
+  redis.call('SADD', KEYS[2], ARGV[2])
+end
+redis.call('EXPIRE', KEYS[2], ARGV[4])
+if news and is_there then
+  redis.call('PUBLISH', 'kav:changed', ARGV[1] .. ' ' .. ARGV[2] .. ' ' .. (redis.call('HGET', call, 'end') or 'null'))
+end
+local found = redis.call('HGETALL', call)
+if ARGV[5] == '1' then return found end
+local short = {}
+for i = 1, #found, 2 do
+  if found[i] ~= 'call' and found[i] ~= 'flow' and found[i] ~= 'conversation' then
+    short[#short + 1] = found[i]
+    short[#short + 1] = found[i + 1]
+  end
+end
+return short
+"""
+
+CLAIM: Final = """
+-- KEYS call. ARGV me (JSON), sid, token (JSON), me. The token was compared in constant time before; here it is used up,
+-- so that of several who bring it one has the stream. Returns 1 for that one.
+if redis.call('HGET', KEYS[1], 'token') ~= ARGV[3] or redis.call('HGET', KEYS[1], 'end') ~= 'null' then return 0 end
+redis.call('HSET', KEYS[1], 'token', 'null', 'owner', ARGV[1], 'stream', ARGV[1])
+redis.call('PUBLISH', 'kav:changed', ARGV[4] .. ' ' .. ARGV[2] .. ' null')
+return 1
+"""
+
+TAKE_OVER: Final = """
+-- KEYS call, calls, me. ARGV me (JSON), sid. The chores of a call whose owner shows no sign of life become mine.
+-- Returns 1 if they have.
+local owner = redis.call('HGET', KEYS[1], 'owner')
+if not owner or redis.call('HEXISTS', KEYS[1], 'forgotten') == 1 then
+  redis.call('SREM', KEYS[2], ARGV[2])
+  return 0
+end
+if owner == ARGV[1] or redis.call('EXISTS', 'kav:process:' .. cjson.decode(owner)) == 1 then return 0 end
+redis.call('HSET', KEYS[1], 'owner', ARGV[1])
+return 1
+"""
+
+FORGET: Final = """
+-- KEYS call, calls. ARGV sid, ttl. The call is over for good; that it was is remembered for a while.
+redis.call('DEL', KEYS[1])
+redis.call('HSET', KEYS[1], 'forgotten', '1')
+redis.call('EXPIRE', KEYS[1], ARGV[2])
+redis.call('SREM', KEYS[2], ARGV[1])
+return 1
+"""
+
+
+def call_key(call_sid: str) -> str:
+    """Return the key of a call."""
+    return f"kav:call:{call_sid}"
+
+
+def process_key(process: str) -> str:
+    """Return the key that a process keeps alive while it lives itself."""
+    return f"kav:process:{process}"

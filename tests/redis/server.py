@@ -1,0 +1,51 @@
+"""A Redis server of one's own for the tests: in memory, loopback, killed and restarted at will."""
+
+import shutil
+import socket
+import subprocess
+import time
+from contextlib import closing
+
+READY_S = 10
+
+
+def binary() -> str | None:
+    """The installed server, or None."""
+    return shutil.which("redis-server")
+
+
+class RedisServer:
+    """One server on a free loopback port; it keeps nothing when it stops."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        with closing(socket.socket()) as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        found = binary()
+        assert found is not None, "its tests are left out when there is none"
+        command = [found, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/tmp")
+        deadline = time.monotonic() + READY_S
+        while not self._answers():
+            assert time.monotonic() < deadline, "redis-server did not come up"
+            assert self._process.poll() is None, "redis-server ended"
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        """At once, as in a crash."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(READY_S)
+            self._process = None
+
+    def _answers(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as asked:
+                asked.sendall(b"PING\r\n")
+                return asked.recv(16).startswith(b"+PONG")
+        except OSError:
+            return False

@@ -1,0 +1,71 @@
+"""Redis dies and comes back: calls go on, ends close where they happen, everybody can see it, and all is well again."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.line.ending import fin
+from tests.line.listening import SPEECH
+from tests.line.test_conversation import orders
+from tests.redis.test_wandering_calls import ANSWERS, SECOND, heard
+from tests.redis.town import WAIT_S, Town
+
+AWAY, BACK = "Redis cannot be reached", "Redis is back"
+
+
+@pytest.fixture
+async def town() -> AsyncIterator[Town]:
+    async with Town() as town:
+        yield town
+
+
+async def until_noticed(town: Town, *, away: bool) -> None:
+    for place in (0, 1):
+        await town.until_healthy(place, lambda found: ("degraded" in found) == away)
+
+
+async def test_calls_go_on_and_end_without_redis_and_are_shared_again_when_it_is_back(town: Town) -> None:
+    town.go(voice=0, media=1, status=0)
+    talk, short = await asyncio.gather(town.greeted(ANSWERS), town.greeted())
+
+    town.redis.stop()
+    await talk.call.say(SPEECH)
+    await heard(talk, 2)
+    assert SECOND in orders(talk)[-1], "the script goes on"
+    since = time.monotonic()
+    await short.call.hang_up()
+    for peer in (short.call.socket, short.session.peer):
+        await fin(peer, since, framed=peer is short.session.peer)
+    await until_noticed(town, away=True)
+
+    town.go(voice=1, media=1, status=1, after_stream=1)
+    alone = await town.greeted()
+    await alone.call.hang_up()
+    row = await town.row(alone.call, lambda row: row.get("end_reason") is not None and row["status"] is not None)
+    assert row["status"] == "completed"
+
+    town.redis.start()
+    await until_noticed(town, away=False)
+    for kav in town.kavs:
+        assert (kav.log(1_000_000).count(AWAY), kav.log(1_000_000).count(BACK)) == (1, 1), "said once"
+    await town.until_healthy(0, lambda found: found["shared"]["redis"] == "connected")
+    town.go(voice=0, media=1, status=0)
+    since = time.monotonic()
+    while talk.call.socket.eof_at is None and time.monotonic() - since < WAIT_S:  # it is told again within a second
+        await talk.call.post_status("completed")
+        await asyncio.sleep(0.1)
+    await fin(talk.session.peer, since, WAIT_S)
+    row = await town.row(talk.call, lambda row: row.get("end_reason") is not None)
+    assert row["end_reason"] == "call_status_completed"
+
+
+async def test_a_stream_that_comes_where_nobody_knows_the_call_is_refused_and_the_call_ends(town: Town) -> None:
+    town.redis.stop()
+    town.go(voice=0, media=1, after_stream=1, status=0)
+    call = await town.world.call()
+    await call.until_ended(WAIT_S)
+    assert call.verbs == ["Connect", "Hangup"]
+    assert town.log_lines(call, "stream refused") == [1]
+    assert town.world.sessions_of(call) == [], "no model was paid for"
