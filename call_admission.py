@@ -4,6 +4,7 @@ Everything is kept in memory: on the voice webhook's way there is no database.
 """
 
 import logging
+import math
 import time
 from datetime import UTC, date, datetime
 from typing import Final
@@ -84,7 +85,7 @@ def spent_out(settings: Settings, media: MediaDesk) -> bool:
 
 def cap_micro_usd(settings: Settings) -> int:
     """Return what the models may cost a day; 0: anything."""
-    return round(settings.DAILY_SPEND_CAP_USD * MICRO)
+    return math.ceil(settings.DAILY_SPEND_CAP_USD * MICRO)
 
 
 def today(settings: Settings) -> date:

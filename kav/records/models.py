@@ -82,7 +82,8 @@ class Call(Base):
     cost_micro_usd: Mapped[int | None]
     erased_at: Mapped[datetime | None] = mapped_column(UtcMillis)
     updated_at: Mapped[datetime] = mapped_column(UtcMillis)
-    process: Mapped[str | None] = mapped_column(String(WORD_CHARS), index=True, info=FIRST)
+    process: Mapped[str | None] = mapped_column(String(WORD_CHARS), index=True)
+    """Who wrote of it last, and so carries it: a call may go on in another process than it came to."""
 
     __table_args__ = (
         Index("ix_calls_newest", "created_at", "call_sid"),

@@ -60,7 +60,7 @@ class CallFields(TypedDict, total=False):
     flow_done: bool | None
     summary: str | None
     process: str | None
-    """Who carries it: the first that said anything of it."""
+    """Who carries it: the latest that said anything of it, for another may take it over."""
     extracted: str | None
     """JSON: what the summary's model took from the conversation."""
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kav.call.aftermath import Chore, Facts, Patience, due
+from kav.call.aftermath import RETRY_FOR_S, Chore, Facts, Patience, Retry, due, retry
 
 PATIENCE = Patience(prewarm_unclaimed_s=30, hangup_fallback_s=3, terminal_status_s=60, entry_ttl_s=120)
 AT = 1000.0
@@ -83,6 +83,27 @@ def test_what_is_due_when(facts: Facts, after_s: float, expected: list[Chore]) -
 def test_nothing_is_due_twice() -> None:
     done = frozenset({Chore.RECORD_END, Chore.HANG_UP, Chore.REPORT})
     assert due(replace(ENDED, done=done), PATIENCE, AT + 160) == [Chore.FETCH_STATUS]
+
+
+def test_a_chore_that_failed_for_a_passing_reason_is_due_again_and_the_entry_stays_until_then() -> None:
+    failed = replace(ENDED, retries={Chore.HANG_UP: Retry(1, AT + 230)})
+    assert Chore.HANG_UP not in due(failed, PATIENCE, AT + 229)
+    assert Chore.FORGET not in due(failed, PATIENCE, AT + 229)
+    assert Chore.HANG_UP in due(failed, PATIENCE, AT + 230)
+    done = replace(failed, done=frozenset({Chore.HANG_UP, Chore.FETCH_STATUS}))
+    assert Chore.FORGET in due(done, PATIENCE, AT + 230)
+    told = due(replace(failed, terminal_at=AT + 225), PATIENCE, AT + 230)
+    assert (Chore.HANG_UP in told, Chore.FORGET in told) == (False, True), "the status came"
+
+
+def test_what_fails_again_and_again_is_tried_ever_more_rarely_and_then_given_up() -> None:
+    now, failed, pauses = AT, None, list[float]()
+    while (failed := retry(failed, AT, now)) is not None:
+        pauses.append(failed.due_at - now)
+        now = failed.due_at
+    assert pauses[:5] == [5, 10, 20, 40, 60]
+    assert set(pauses[5:]) == {60}
+    assert RETRY_FOR_S - 60 < now - AT <= RETRY_FOR_S
 
 
 def test_a_call_that_was_handed_over_is_told_of_once_it_cannot_come_back() -> None:

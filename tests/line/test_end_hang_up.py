@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
+from kav.call.aftermath import FIRST_RETRY_S
 from rehearsal.model.mulaw import hum
 from rehearsal.twilio import Call, Callbacks, CallScript
 from rehearsal.twilio.server import RestRequest
@@ -85,6 +87,15 @@ async def test_a_line_that_is_still_up_when_its_status_is_fetched_is_hung_up_aft
     assert len(rest(world, talk.call, "GET")) == 1
     found = await record(world, talk.call.sid, lambda found: found.call["line_ghost_ms"] is not None)
     assert found.call["line_ghost_ms"] >= STATUS_S * 1000 - 100, "what the failure cost is on record"
+
+
+async def test_while_rest_is_down_the_hang_up_is_tried_again_until_it_is_done(world: World) -> None:
+    world.twilio.rest.fail(503, count=6, path="/Calls/")  # all that one hang-up tries, and one look at the status
+    talk, closed_at = await ended_by_kav(world, replace(DEAF, callbacks=Callbacks(missing=True)))
+    await talk.call.until(lambda: talk.call.ended_at is not None, 20)
+    assert [asked.status for asked in rest(world, talk.call, "POST")] == [503, 503, 503, 200]
+    assert talk.call.ended_at is not None
+    assert talk.call.ended_at - closed_at >= FALLBACK_S + FIRST_RETRY_S
 
 
 async def test_the_lines_ghost_is_what_twilios_clock_says(world: World) -> None:
