@@ -12,7 +12,7 @@ import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, cast
+from typing import Final
 
 import gevent
 import redis
@@ -74,6 +74,9 @@ class SharedCalls:
         self._ttl_s = round(ttl_s)
         self._calls: dict[str, Known] = {}
         self._to_tell: dict[str, None] = {}
+        """Calls that have changed here, or there."""
+        self._to_ask: dict[str, None] = {}
+        """Calls whose turn it is; they wait for those."""
         self._over: dict[str, None] = {}
         self._news = Event()
         self._stopping = Event()
@@ -271,7 +274,7 @@ class SharedCalls:
                     self._beat()
                 if now >= round_due:
                     round_due = now + ROUND_S
-                    self._to_tell |= dict.fromkeys(stream_registry.registry)
+                    self._to_ask |= dict.fromkeys(stream_registry.registry)
                 self._look()
                 self._tell()
             except AwayError:  # the next beat looks for it
@@ -294,9 +297,10 @@ class SharedCalls:
     def _tell(self) -> None:
         if self.link.away:
             return
-        while self._to_tell:
-            call_sid = next(iter(self._to_tell))
-            del self._to_tell[call_sid]
+        while waiting := self._to_tell or self._to_ask:
+            call_sid = next(iter(waiting))
+            self._to_ask.pop(call_sid, None)
+            self._to_tell.pop(call_sid, None)
             if call_sid in stream_registry.registry:
                 self._meet_quietly(call_sid)
         while self._over:
@@ -314,14 +318,10 @@ class SharedCalls:
         self.link.ask(lambda: self.link.client.set(scripts.process_key(self.me), "1", ex=ALIVE_FOR_S))
         if time.monotonic() < self._patient_until:
             return
-        found = cast("set[str]", self.link.ask(lambda: self.link.client.smembers(scripts.CALLS)))
-        for call_sid in sorted(found - set(stream_registry.registry)):
+        for call_sid in self.link.script(scripts.TAKE_OVER, [scripts.CALLS], [self._mine]):
             self._take_over(call_sid)
 
     def _take_over(self, call_sid: str) -> None:
-        keys = [scripts.call_key(call_sid), scripts.CALLS]
-        if not self.link.script(scripts.TAKE_OVER, keys, [self._mine, call_sid]):
-            return
         log.warning("its process has died; its call is looked after here", extra={"call_sid": call_sid})
         try:
             self._meet(call_sid, whole=True)

@@ -19,9 +19,11 @@ from kav.tickets import TTL_S, Order, Tickets
 TICKETS: Final = "kav:tickets"
 
 FIND: Final = """
--- KEYS ticket. ARGV sid. Returns the order and what machine detection found, if the ticket is this call's from now on.
+-- KEYS ticket. ARGV sid. Returns the order and what machine detection found: the ticket is this call's from now on;
+-- `taken` if it is another's, nothing if there is none.
 local order, call = redis.call('HGET', KEYS[1], 'order'), redis.call('HGET', KEYS[1], 'call')
-if not order or (call and call ~= ARGV[1]) then return {} end
+if not order then return {} end
+if call and call ~= ARGV[1] then return {'taken'} end
 redis.call('HSET', KEYS[1], 'call', ARGV[1])
 return {order, redis.call('HGET', KEYS[1], 'answered_by') or ''}
 """
@@ -65,6 +67,8 @@ class SharedTickets(Tickets):
         if not found:
             self._forget_used(ticket)
             return super().find(ticket, call_sid, now)
+        if found == ["taken"]:
+            return None
         own = super().find(ticket, call_sid, now)
         order = own if own is not None else self._order(found[0])
         if order is not None and found[1]:

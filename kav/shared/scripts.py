@@ -58,17 +58,24 @@ return 1
 """
 
 TAKE_OVER: Final = """
--- KEYS call, calls, me. ARGV me (JSON), sid. The chores of a call whose owner shows no sign of life become mine.
--- Returns 1 if they have.
-local owner = redis.call('HGET', KEYS[1], 'owner')
-if not owner or redis.call('HEXISTS', KEYS[1], 'forgotten') == 1 then
-  redis.call('SREM', KEYS[2], ARGV[2])
-  return 0
+-- KEYS calls. ARGV me (JSON). The chores of calls whose owners show no sign of life become mine. Returns which.
+local taken, lives = {}, {}
+for _, sid in ipairs(redis.call('SMEMBERS', KEYS[1])) do
+  local call = 'kav:call:' .. sid
+  local owner = redis.call('HGET', call, 'owner')
+  if not owner then
+    redis.call('SREM', KEYS[1], sid)
+  elseif owner ~= ARGV[1] then
+    if lives[owner] == nil then lives[owner] = redis.call('EXISTS', 'kav:process:' .. cjson.decode(owner)) == 1 end
+    if not lives[owner] then
+      redis.call('HSET', call, 'owner', ARGV[1])
+      taken[#taken + 1] = sid
+    end
+  end
 end
-if owner == ARGV[1] or redis.call('EXISTS', 'kav:process:' .. cjson.decode(owner)) == 1 then return 0 end
-redis.call('HSET', KEYS[1], 'owner', ARGV[1])
-return 1
+return taken
 """
+"""One server's keys are all in one place: a cluster of Redises would want them named."""
 
 FORGET: Final = """
 -- KEYS call, calls. ARGV sid, ttl. The call is over for good; that it was is remembered for a while.

@@ -1,4 +1,4 @@
-"""One address with several Kavs behind it, as a router sees them: each request goes to the next, or where it is sent.
+"""One address with several Kavs behind it, as a router sees them: requests for a path take turns, or are sent.
 
 crossroads = Crossroads()
 async with crossroads:
@@ -75,8 +75,8 @@ class Crossroads:
     def _place(self, path: str) -> int:
         if path in self.rules:
             return self.rules[path]
-        self._turns["all"] += 1
-        return (self._turns["all"] - 1) % len(self.ports)
+        self._turns[path] += 1
+        return (self._turns[path] + len(path)) % len(self.ports)
 
     async def _pass_on(
         self, path: str, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

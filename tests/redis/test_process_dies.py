@@ -10,7 +10,7 @@ from rehearsal.twilio import CallScript
 from tests.line.listening import SPEECH, Talk
 from tests.line.test_conversation import orders
 from tests.redis.test_wandering_calls import ANSWERS, FIRST, LEAVES, SECOND, heard
-from tests.redis.town import WAIT_S, Town
+from tests.redis.town import WAIT_S, Town, until
 
 
 @pytest.fixture
@@ -48,10 +48,10 @@ async def test_what_a_killed_process_had_still_to_do_for_a_call_is_done_by_anoth
     killed_at = time.monotonic()
     await talk.call.until_ended(3 * WAIT_S)
     assert time.monotonic() - killed_at < 3 * WAIT_S
-    assert town.hang_ups(talk.call) == 1, "Twilio never asked what comes after: it was told"
+    await until(lambda: town.hang_ups(talk.call) == 1)  # Twilio never asked what comes after: it was told
     row = await town.row(talk.call, lambda row: row.get("line_ghost_ms") is not None)
     assert row["end_reason"] == "goodbye"
-    assert town.log_lines(talk.call, "its call is looked after here") == [0]
+    await until(lambda: town.log_lines(talk.call, "its call is looked after here") == [0])
 
 
 async def test_a_process_that_stops_ends_its_own_calls_alone(town: Town) -> None:

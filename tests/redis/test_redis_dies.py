@@ -10,7 +10,7 @@ from tests.line.ending import fin
 from tests.line.listening import SPEECH
 from tests.line.test_conversation import orders
 from tests.redis.test_wandering_calls import ANSWERS, SECOND, heard
-from tests.redis.town import WAIT_S, Town
+from tests.redis.town import WAIT_S, Town, until
 
 AWAY, BACK = "Redis cannot be reached", "Redis is back"
 
@@ -67,5 +67,5 @@ async def test_a_stream_that_comes_where_nobody_knows_the_call_is_refused_and_th
     call = await town.world.call()
     await call.until_ended(WAIT_S)
     assert call.verbs == ["Connect", "Hangup"]
-    assert town.log_lines(call, "stream refused") == [1]
+    await until(lambda: town.log_lines(call, "stream refused") == [1])
     assert town.world.sessions_of(call) == [], "no model was paid for"

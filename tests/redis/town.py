@@ -136,3 +136,12 @@ class Town:
 
     def logs(self) -> str:
         return "\n---\n".join(kav.log() for kav in self.kavs)
+
+
+async def until(done: Callable[[], bool]) -> None:
+    """Wait for what another process writes. Raises TimeoutError."""
+    deadline = time.monotonic() + WAIT_S
+    while not done():
+        if time.monotonic() > deadline:
+            raise TimeoutError("it was not written in time")
+        await asyncio.sleep(0.02)
