@@ -52,7 +52,8 @@ class Connection:
 class Connector:
     """Opens Realtime sockets; keeps one TLS context, for building one stalls everybody for 15 ms.
 
-    The first endpoint is asked as long as it answers, then the next one, until the first is worth a try again.
+    The first endpoint is asked as long as it answers, then the next one, until the first is worth a try again. The last
+    is asked whatever it has done: a caller is better served by a try than by none.
     """
 
     def __init__(self, endpoints: Sequence[Endpoint], timeout_s: float) -> None:
@@ -64,13 +65,11 @@ class Connector:
         """Open a socket for `caller`, whose number goes out only as a keyed hash (header OpenAI-Safety-Identifier).
 
         Raises:
-            ConnectFailed: refused, not reachable, or not in time; or none of the endpoints is worth asking now.
+            ConnectFailed: refused, not reachable, or not in time.
         """
-        now = time.monotonic()
-        for endpoint, breaker in self._endpoints:
-            if breaker.allows(now):
-                return self._connect(endpoint, breaker, caller)
-        raise ConnectFailed("The model has failed too often and is left alone for some seconds: see status.openai.com.")
+        now, (*firsts, last) = time.monotonic(), self._endpoints
+        endpoint, breaker = next((one for one in firsts if one[1].allows(now)), last)
+        return self._connect(endpoint, breaker, caller)
 
     def _connect(self, endpoint: Endpoint, breaker: Breaker, caller: str) -> Connection:
         try:
