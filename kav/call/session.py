@@ -55,10 +55,12 @@ class CallSession:
         """The question that was open when the caller began to key."""
         self._replies = Replies(rules.reply_timeout_s, (tool.name for tool in conversation.flow.tools))
         self._direction: events.Direction | None = None
-        self._listening = False
+        self.listening = False
+        """Whether the caller is speaking, so that nothing may be said or asked for."""
         self._typed_early: list[events.CallerTyped] = []
         """Lines that were typed before the model was there."""
-        self._over = False
+        self.over = False
+        """The end was decided: no event has an effect any more."""
         self._handlers: dict[type, Callable[..., list[Action]]] = {
             events.StreamStarted: self._stream_started,
             events.ModelReady: self._model_ready,
@@ -72,7 +74,7 @@ class CallSession:
             events.ToolFinished: self._tool_finished,
             events.ResponseDone: self._response_done,
             events.RequestRefused: self._replies.refused,
-            events.ModelLost: self._model_lost,
+            events.ModelLost: lambda _: [GIVE_UP],
             events.BotWords: self._bot_words,
             events.CallerWords: self._caller_words,
             events.CallerTyped: self._caller_typed,
@@ -89,19 +91,9 @@ class CallSession:
         """Inbound or outbound, as the stream's start said; None before it."""
         return self._direction
 
-    @property
-    def listening(self) -> bool:
-        """Whether the caller is speaking, so that nothing may be said or asked for."""
-        return self._listening
-
-    @property
-    def over(self) -> bool:
-        """Whether the end was decided: no event has an effect any more."""
-        return self._over
-
     def handle(self, event: events.Event) -> list[Action]:
         """Take one event; return what to do, in order. After the end: nothing."""
-        if self._over:
+        if self.over:
             return []
         self._talk.chronicle.now = event.at
         actions = self._handlers[type(event)](event)
@@ -152,15 +144,12 @@ class CallSession:
         What was on its way to the caller plays on; whatever was still to be said gives way to a short apology and the
         active question, but for words after which the call ends or changes hands: those are said again.
         """
-        waiting = self._listening or not self._replies.idle
+        waiting = self.listening or not self._replies.idle
         pending, last = self._replies.reset(), self._marked(self.playhead.complete())
-        self._listening = False
+        self.listening = False
         unheard = self.playhead.generation == self.playhead.sent == 0
         self._opening = self._talk.reopening(pending, unheard=unheard) if waiting else None
         return [*last, ReconnectModel()]
-
-    def _model_lost(self, _: events.ModelLost) -> list[Action]:
-        return [GIVE_UP]
 
     def _shut_down(self, event: events.Shutdown) -> list[Action]:
         """The process stops: an apology is said last, unless the call is just ending by itself."""
@@ -179,19 +168,19 @@ class CallSession:
 
     def _close(self, at: float) -> None:
         """Nothing follows: what is not heard by now never will be."""
-        self._over = True
+        self.over = True
         self._talk.chronicle.interrupted(
             self.playhead.interrupt(at, response_active=self._replies.response is not None)
         )
 
     def _hold(self) -> None:
         """Nothing may be asked for while the caller speaks or keys, or while one of the two is not there yet."""
-        self._replies.held = self._listening or self._keypad.pending or not self._deadlines.both_there
+        self._replies.held = self.listening or self._keypad.pending or not self._deadlines.both_there
 
     # The caller
 
     def _speech_started(self, event: events.SpeechStarted) -> list[Action]:
-        self._listening = self._replies.held = True
+        self.listening = self._replies.held = True
         self._talk.chronicle.speech_began()
         return self._give_the_floor(event.at)
 
@@ -241,7 +230,7 @@ class CallSession:
         return [*actions, *(DeleteItem(item_id) for item_id in (*cut.delete, *unheard))]
 
     def _turn_committed(self, event: events.TurnCommitted) -> list[Action]:
-        self._listening = False
+        self.listening = False
         self._hold()
         return self._replies.owe(event.at, self._talk.turn(event.item_id))
 
@@ -255,7 +244,7 @@ class CallSession:
         actions = self._give_the_floor(event.at, spare_judge=True) if not goes_on else []
         self._keyed_for = self._keyed_for if goes_on else self._talk.open_question
         self._hold()
-        return actions if _ends(actions) or entry is None else [*actions, *self._keyed(event.at, entry)]
+        return actions if EndCall in map(type, actions) or entry is None else [*actions, *self._keyed(event.at, entry)]
 
     def _keyed(self, at: float, entry: str) -> list[Action]:
         """An entry is complete: it answers the question it was begun for, unless the model's judgement came before."""
@@ -265,7 +254,7 @@ class CallSession:
         self._talk.chronicle.keyed(entry, self._keyed_for[0])
         self._replies.forget()
         actions, reply = self._replies.silence(at), self._talk.keyed(entry)
-        spoken_to = self._listening or self._replies.turn_waits  # what was said besides is judged, and gets the reply
+        spoken_to = self.listening or self._replies.turn_waits  # what was said besides is judged, and gets the reply
         return [*actions, *(self._replies.ask(at) if spoken_to else self._replies.owe(at, reply))]
 
     def _caller_words(self, event: events.CallerWords) -> list[Action]:
@@ -279,7 +268,7 @@ class CallSession:
             self._typed_early = [*self._typed_early, event][:MAX_TYPED_EARLY]
             return []
         actions = self._give_the_floor(event.at)
-        if _ends(actions):
+        if EndCall in map(type, actions):
             return actions
         self._hold()
         reply = self._talk.turn(event.item_id)
@@ -397,21 +386,14 @@ class CallSession:
         self._talk.tools_back(lost)
         notice = self._talk.notice_limit() if self._deadlines.notice_due(event.at) else None
         actions = self._replies.owe(event.at, notice) if notice is not None else self._replies.ask(event.at)
-        return [*lost, *actions, *self._listen_for_silence(event.at), *self._probe(event.at)]
+        due = self._deadlines.probe_due(event.at) if self._replies.response is None else None
+        probe = [ProbeModel(due)] if due is not None else []
+        return [*lost, *actions, *self._listen_for_silence(event.at), *probe]
 
     def _listen_for_silence(self, at: float) -> list[Action]:
         """Ask once whether the caller is there, then end a call that nobody is on."""
-        idle = not (self._listening or self._keypad.pending) and self._replies.idle and self.playhead.quiet_by(at)
+        idle = not (self.listening or self._keypad.pending) and self._replies.idle and self.playhead.quiet_by(at)
         due = self._silence_clock.tick(at, idle=idle and self._deadlines.both_there)
         if due == "close":
             return [EndCall("silence")]
         return self._replies.owe(at, self._talk.presence()) if due == "ask" else []
-
-    def _probe(self, at: float) -> list[Action]:
-        """Ask a model that has been silent for long, while nothing was asked of it, whether it is there."""
-        key = self._deadlines.probe_due(at) if self._replies.response is None else None
-        return [ProbeModel(key)] if key is not None else []
-
-
-def _ends(actions: list[Action]) -> bool:
-    return EndCall in map(type, actions)
