@@ -64,7 +64,7 @@ def test_the_true_end_of_a_call_that_was_given_up_too_early_is_written_over(conn
     assert (call(connection, "CA1").end_reason, call(connection, "CA1").ended_at) == ("goodbye", later(90))
 
 
-def test_a_call_belongs_to_the_process_that_spoke_of_it_last_for_another_may_have_taken_it_over(connection: Connection) -> None:
+def test_a_call_belongs_to_the_process_that_spoke_of_it_last_for_it_may_have_wandered(connection: Connection) -> None:
     Renew("first", NOW).apply(connection)
     known(connection, "CA1", process="first")
     known(connection, "CA1", process="second")
