@@ -199,11 +199,12 @@ class CallDesk:
     def _check_room(self, to: str) -> None:
         """Refuse a call too many: of all, of this minute, or to somebody who is being called already."""
         now = time.monotonic()
+        busy = self._parts.tickets.busy_elsewhere(to)
         waiting = list(self._parts.tickets.numbers(now))
         if self._parts.media.draining:
             remedy = "ask again in a minute, when it is up again"
             raise Refused(503, "draining", "Kav is being stopped and takes no new calls", remedy, retry_after_s=60)
-        if to in waiting or _is_in_a_call(to):
+        if busy or to in waiting or _is_in_a_call(to):
             remedy = "wait for that call's end"
             raise Refused(409, "already_calling", f"{to} is being called already", remedy, retry_after_s=60)
         if stream_registry.live_count() + len(waiting) >= self._parts.settings.MAX_CALLS:

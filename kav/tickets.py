@@ -74,6 +74,10 @@ class Tickets:
         """Return whom the calls are to that are not answered yet."""
         return [order.to for order in self.waiting(now)]
 
+    def busy_elsewhere(self, number: str) -> bool:  # noqa: ARG002 - others know of others
+        """Whether another process is in a call with this number."""
+        return False
+
     def waiting(self, now: float) -> Iterable[Order]:
         """Return the orders whose calls are not answered yet."""
         self._forget_old(now)

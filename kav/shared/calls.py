@@ -1,13 +1,14 @@
 """The calls of one process, shared with the others: told, heard of, claimed, and looked after when their process dies.
 
 One greenlet tells Redis what has changed in the entries of this process (`run`), one hears what others have changed
-(`listen`). Webhooks ask as well, and wait for the answer; a stream never does. A call has an *owner*: the process that
-carries its stream, carried it last, or answered its voice webhook. The owner does the call's chores; every other
+(`Listener`). Webhooks ask as well, and wait for the answer; a stream never does. A call has an *owner*: the process
+that carries its stream, carried it last, or answered its voice webhook. The owner does the call's chores; every other
 process has the entry as a *guest*, for as long as the request lasts that is about it.
 """
 
 import json
 import logging
+import re
 import secrets
 import time
 from collections.abc import Mapping
@@ -15,7 +16,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import gevent
-import redis
 from flask import g, has_request_context
 from gevent.event import Event
 from gevent.lock import BoundedSemaphore
@@ -25,6 +25,7 @@ from kav.call.plain import UnreadableError
 from kav.shared import scripts
 from kav.shared.fields import NULL, Codec, Fields
 from kav.shared.link import AwayError, Link
+from kav.shared.listener import Listener
 from realtime_prompt_builder import Phrases
 from stream_registry import Entry
 
@@ -42,8 +43,9 @@ WORD_S: Final = 1.0
 """How long a webhook waits for the word of the process whose stream has just closed; Twilio waits 15 s."""
 
 WORD_EVERY_S: Final = 0.02
-LISTEN_S: Final = 2.0
-LISTEN_AGAIN_S: Final = 0.5
+SHARED_SID: Final = re.compile(r"[0-9A-Za-z]{1,64}")
+"""What a CallSid looks like; anything else is nobody's call, and no key of Redis's."""
+
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +82,7 @@ class SharedCalls:
         self._over: dict[str, None] = {}
         self._news = Event()
         self._stopping = Event()
+        self._listener = Listener(link, self._heard, self._ask_about_all)
         self._patient_until = 0.0
         """Nobody is taken for dead before: after a pause of Redis's, nobody has shown a sign of life."""
 
@@ -88,8 +91,8 @@ class SharedCalls:
     def find(self, call_sid: str) -> Entry | None:
         """Return the call's entry as all processes know it now; the local one while Redis is away."""
         entry = stream_registry.get(call_sid)
-        if not call_sid:
-            return None
+        if not SHARED_SID.fullmatch(call_sid):
+            return entry
         self._use(call_sid)
         if entry is not None and entry["stream"] is not None:
             return entry  # who carries the call is told of all that others do to it
@@ -103,6 +106,8 @@ class SharedCalls:
 
     def register(self, entry: Entry) -> None:
         """Tell of a new entry; if the call is known elsewhere already, the entry becomes as it is there."""
+        if not SHARED_SID.fullmatch(entry["call_sid"]):
+            return
         self._use(entry["call_sid"])
         try:
             self._meet(entry["call_sid"], whole=True, new=True)
@@ -112,6 +117,8 @@ class SharedCalls:
     def claim(self, entry: Entry) -> bool:
         """Use the entry's token up, once among all processes; while Redis is away, that of an own call."""
         call_sid, token = entry["call_sid"], json.dumps(entry["token"])
+        if not SHARED_SID.fullmatch(call_sid):
+            return True
         known = self._known(call_sid)
         with known.lock:
             try:
@@ -131,9 +138,13 @@ class SharedCalls:
         while self._is_elsewhere(known) and not entry["ended"] and not self.link.away and time.monotonic() < until:
             gevent.sleep(WORD_EVERY_S)
             self.find(entry["call_sid"])
+        if self._is_elsewhere(known) and not entry["ended"] and not self.link.away:
+            known.fields["stream"] = self._mine  # its process is gone: the next word of this one is that nobody has it
 
     def looks_after(self, entry: Entry) -> bool:
         """Whether the call's chores are this process's: it owns the call, and has its end agreed with the others."""
+        if not SHARED_SID.fullmatch(entry["call_sid"]):
+            return True
         if not self._owns(entry["call_sid"]):
             return False
         agreed = self._known(entry["call_sid"]).fields.get("end", NULL) != NULL
@@ -177,6 +188,8 @@ class SharedCalls:
 
     def _meet(self, call_sid: str, *, whole: bool = False, new: bool = False) -> None:
         """Tell Redis what is new here of a call, and hear what is new there. Raises AwayError, UnreadableError."""
+        if not SHARED_SID.fullmatch(call_sid):
+            return
         known = self._known(call_sid)
         with known.lock:
             entry = stream_registry.get(call_sid)
@@ -329,23 +342,19 @@ class SharedCalls:
             log.error("it cannot be read: %s", error, extra={"call_sid": call_sid})
             self._over[call_sid] = None
             return
-        entry, known = stream_registry.get(call_sid), self._known(call_sid)
-        if entry is not None and self._is_elsewhere(known):  # with its process, its stream has gone
-            known.fields["stream"] = self._mine
-            entry["stream_lost_at"] = entry["stream_lost_at"] or time.monotonic()
-            self.changed(entry)
 
     def start(self) -> None:
         """Look for Redis; begin to tell and to listen. A Redis that is away keeps nobody from serving."""
         self._patient_until = time.monotonic() + ALIVE_FOR_S
         if self.link.probe() or not self.link.away:
             self._beat()
-        for work in (self.run, self.listen):
+        for work in (self.run, self._listener.run):
             gevent.spawn(work)
 
     def stop(self) -> None:
         """Tell all there is to tell, and let the others look after what is left."""
         self._stopping.set()
+        self._listener.stop()
         self._news.set()
         self._to_tell |= dict.fromkeys(stream_registry.registry)
         try:
@@ -355,31 +364,11 @@ class SharedCalls:
             log.warning("Redis is away: what is left to do for calls is done when their time is over")
         self.link.close()
 
-    # The greenlet that listens
+    # What the listener hears
 
-    def listen(self) -> None:
-        """Hear what others change, until `stop`; after a pause, ask about every call that is known here."""
-        while not self._stopping.is_set():
-            if self.link.away:
-                gevent.sleep(LISTEN_AGAIN_S)
-                continue
-            try:
-                self._listen()
-            except (redis.RedisError, OSError):
-                gevent.sleep(LISTEN_AGAIN_S)
-            except Exception:  # this greenlet's root: what is missed here is found by the rounds of `run`
-                log.exception("listening failed")
-                gevent.sleep(LISTEN_AGAIN_S)
-
-    def _listen(self) -> None:
-        with self.link.client.pubsub(ignore_subscribe_messages=True) as channel:  # type: ignore[no-untyped-call]
-            channel.subscribe(scripts.CHANNEL)
-            self._to_tell |= dict.fromkeys(stream_registry.registry)
-            self._news.set()
-            while not self._stopping.is_set() and not self.link.away:
-                message = channel.get_message(timeout=LISTEN_S)
-                if message is not None:
-                    self._heard(message["data"])
+    def _ask_about_all(self) -> None:
+        self._to_tell |= dict.fromkeys(stream_registry.registry)
+        self._news.set()
 
     def _heard(self, text: str) -> None:
         """Somebody has changed a call: if it is over, its loop is told at once, whatever Redis does next."""

@@ -14,6 +14,7 @@ from kav.call.flow import Flow
 from kav.call.plain import UnreadableError, pack, unpack
 from kav.dialling import AnsweredBy
 from kav.shared.link import AwayError, Link
+from kav.shared.scripts import CALLS
 from kav.tickets import TTL_S, Order, Tickets
 
 TICKETS: Final = "kav:tickets"
@@ -32,6 +33,19 @@ FOUND: Final = """
 -- KEYS ticket. ARGV what machine detection found. A ticket that is used up does not come back.
 if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'answered_by', ARGV[1]) end
 return 1
+"""
+
+BUSY: Final = """
+-- KEYS calls. ARGV number. Whether any process is in a call with that number.
+for _, sid in ipairs(redis.call('SMEMBERS', KEYS[1])) do
+  local call = redis.call('HMGET', 'kav:call:' .. sid, 'call', 'end')
+  if call[1] and call[2] == 'null' then
+    local told = cjson.decode(call[1])
+    local other = told['direction'] == 'outbound' and told['to_number'] or told['from_number']
+    if other == ARGV[1] then return 1 end
+  end
+end
+return 0
 """
 
 log = logging.getLogger(__name__)
@@ -112,6 +126,13 @@ class SharedTickets(Tickets):
             self._forget_used(ticket)
         new = [order.to for ticket, order in self._orders.items() if ticket not in others]
         return [*others.values(), *new]
+
+    def busy_elsewhere(self, number: str) -> bool:
+        """Whether any process is in a call with this number."""
+        try:
+            return bool(self._link.script(BUSY, [CALLS], [number]))
+        except AwayError:
+            return False
 
     def _forget_used(self, ticket: str) -> None:
         if ticket in self._told:

@@ -34,7 +34,8 @@ if not is_there then
 end
 redis.call('EXPIRE', KEYS[2], ARGV[4])
 if news and is_there then
-  redis.call('PUBLISH', 'kav:changed', ARGV[1] .. ' ' .. ARGV[2] .. ' ' .. (redis.call('HGET', call, 'end') or 'null'))
+  local ended = redis.call('HGET', call, 'end') or 'null'
+  redis.call('PUBLISH', 'kav:changed', ARGV[1] .. ' ' .. ARGV[2] .. ' ' .. ended)
 end
 local found = redis.call('HGETALL', call)
 if ARGV[5] == '1' then return found end
@@ -59,6 +60,7 @@ return 1
 
 TAKE_OVER: Final = """
 -- KEYS calls. ARGV me (JSON). The chores of calls whose owners show no sign of life become mine. Returns which.
+-- A call that streams is left alone: its process may have lost Redis alone, and if not, Twilio will say so.
 local taken, lives = {}, {}
 for _, sid in ipairs(redis.call('SMEMBERS', KEYS[1])) do
   local call = 'kav:call:' .. sid
@@ -67,7 +69,8 @@ for _, sid in ipairs(redis.call('SMEMBERS', KEYS[1])) do
     redis.call('SREM', KEYS[1], sid)
   elseif owner ~= ARGV[1] then
     if lives[owner] == nil then lives[owner] = redis.call('EXISTS', 'kav:process:' .. cjson.decode(owner)) == 1 end
-    if not lives[owner] then
+    local streams = redis.call('HGET', call, 'stream') ~= 'null' and redis.call('HGET', call, 'end') == 'null'
+    if not lives[owner] and not streams then
       redis.call('HSET', call, 'owner', ARGV[1])
       taken[#taken + 1] = sid
     end

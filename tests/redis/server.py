@@ -1,6 +1,7 @@
 """A Redis server of one's own for the tests: in memory, loopback, killed and restarted at will."""
 
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -34,6 +35,10 @@ class RedisServer:
             assert time.monotonic() < deadline, "redis-server did not come up"
             assert self._process.poll() is None, "redis-server ended"
             time.sleep(0.02)
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None, "it does not run"
+        self._process.send_signal(number)
 
     def stop(self) -> None:
         """At once, as in a crash."""

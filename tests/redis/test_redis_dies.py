@@ -1,6 +1,7 @@
 """Redis dies and comes back: calls go on, ends close where they happen, everybody can see it, and all is well again."""
 
 import asyncio
+import signal
 import time
 from collections.abc import AsyncIterator
 
@@ -69,3 +70,25 @@ async def test_a_stream_that_comes_where_nobody_knows_the_call_is_refused_and_th
     assert call.verbs == ["Connect", "Hangup"]
     await until(lambda: town.log_lines(call, "stream refused") == [1])
     assert town.world.sessions_of(call) == [], "no model was paid for"
+
+
+async def test_a_redis_that_hangs_holds_one_webhook_up_and_no_call(town: Town) -> None:
+    town.go(voice=0, media=0, status=0, after_stream=0)
+    talk = await town.greeted(ANSWERS)
+    town.redis.signal(signal.SIGSTOP)
+    try:
+        await talk.call.say(SPEECH)
+        await heard(talk, 2)
+        await town.until_healthy(0, lambda found: "degraded" in found)
+        since = time.monotonic()
+        await talk.call.hang_up()
+        await fin(talk.session.peer, since)
+        for _ in range(2):
+            since = time.monotonic()
+            later = await town.world.call()
+            await later.until_streaming()
+            await later.hang_up()
+            assert time.monotonic() - since < 3, "nobody waits for it again"
+    finally:
+        town.redis.signal(signal.SIGCONT)
+    await town.until_healthy(0, lambda found: "degraded" not in found)

@@ -116,12 +116,15 @@ def test_a_late_writer_brings_no_call_back(link: Link) -> None:
 
 
 def test_calls_of_a_process_without_a_sign_of_life_are_taken_over_by_one(link: Link) -> None:
-    dead, alive = told(link, "dead"), told(link, "alive")
+    dead, alive, streaming, over = told(link, "dead"), told(link, "alive"), told(link, "dead"), told(link, "dead")
+    merge(link, "dead", streaming, {"stream": '"dead"'})
+    merge(link, "dead", over, {"stream": '"dead"', "end": '["silence", "hang_up", 1.0]'})
     link.client.set(scripts.process_key("alive"), "1", ex=TTL_S)
     link.client.set(scripts.process_key("b"), "1", ex=TTL_S)
-    assert link.script(scripts.TAKE_OVER, [scripts.CALLS], ['"b"']) == [dead]
+    assert sorted(link.script(scripts.TAKE_OVER, [scripts.CALLS], ['"b"'])) == sorted([dead, over])
     assert link.script(scripts.TAKE_OVER, [scripts.CALLS], ['"c"']) == [], "its new owner lives"
     assert link.client.hget(scripts.call_key(alive), "owner") == '"alive"'
+    assert link.client.hget(scripts.call_key(streaming), "owner") == '"dead"', "it may live, and have lost Redis alone"
 
 
 def test_everything_goes_by_itself_some_day(link: Link) -> None:

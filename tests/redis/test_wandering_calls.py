@@ -6,7 +6,7 @@ import time
 import aiohttp
 
 from rehearsal.model import CallTool, ModelSession
-from rehearsal.twilio import Callbacks, CallScript, Human
+from rehearsal.twilio import Callbacks, Callee, CallScript, Human
 from rehearsal.twilio.signing import signed_headers
 from rehearsal.world import AUTH_TOKEN
 from tests.line.asking import about
@@ -158,15 +158,18 @@ async def test_a_call_that_one_process_has_placed_is_answered_by_another(town: T
     town.go(outbound_voice=1, media=0, status=1, machine=0)
     number = "+972501999001"
     town.world.expect(number, Judging([LEAVES]))
+    town.world.twilio.script_for = lambda _to: CallScript(callee=Callee(rings_s=1.5))
     body = {"to": number, "flow": "sales", "variables": {"name": "דנה"}, "anytime": True}
     flow = await town.kavs[0].ask("POST", "/calls", body)
     assert flow[0] == 201, flow
     busy, _said = await town.kavs[1].ask("POST", "/calls", body)
-    assert busy == 409, "the other one knows that they are being called"
+    assert busy == 409, "the other one knows that their telephone rings"
     session = await town.world.session_with(number, 1, WAIT_S)
     await session.wait_for("response.create")
     call = next(call for call in town.world.twilio.calls if call.sid == flow[1]["call_sid"])
     assert "דנה" in orders(Talk(call, session))[0]
+    busy, _said = await town.kavs[1].ask("POST", "/calls", body)
+    assert busy == 409, "and that they are in a call"
     await call.hang_up()
     await town.row(call, lambda row: row.get("status") == "completed")
 
