@@ -19,6 +19,9 @@ ANSWERS = CallTool("answer_step", {"step": "problem", "value": "דלת", "langua
 ENGLISH = CallTool("answer_step", {"step": "problem", "value": "a locked door", "language": "en"})
 LEAVES = CallTool("end_call", {"language": "he"})
 ASKS_FOR_A_PERSON = CallTool("transfer_to_human", {"language": "en"})
+ROUND_S = 1.0
+"""How often a process asks about its calls, whether it was told of anything or not."""
+
 FIRST, SECOND = "ספרו לי בקצרה, מה קרה?", "באיזו עיר אתם?"
 
 
@@ -68,6 +71,27 @@ async def test_a_terminal_status_at_one_process_closes_the_sockets_of_another(to
         await fin(peer, since)
     row = await town.row(talk.call, lambda row: row.get("end_reason") is not None)
     assert row["end_reason"] == "call_status_completed"
+
+
+async def test_an_end_is_told_at_once_and_not_with_the_next_round(town: Town) -> None:
+    town.go(voice=0, media=1, status=0)
+    talks = await asyncio.gather(*(town.greeted(line=CallScript(callbacks=Callbacks(early=True))) for _ in range(4)))
+    for talk in talks:
+        since = time.monotonic()
+        await talk.call.post_status("completed")
+        await fin(talk.session.peer, since, ROUND_S / 2)
+        await asyncio.sleep(max(0.0, since + ROUND_S / 4 - time.monotonic()))  # spread over a round: one would be late
+
+
+async def test_what_comes_after_a_stream_waits_for_the_word_of_who_carried_it(town: Town) -> None:
+    town.go(voice=0, media=1, status=0)
+    talk = await town.greeted()
+    asked = asyncio.create_task(ask_at(town, 0, AFTER, about(talk.call.sid, "in-progress")))
+    await asyncio.sleep(0.2)  # without the wait it would have its answer by now
+    assert not asked.done()
+    await town.kavs[1].ask("POST", f"/calls/{talk.call.sid}/end")
+    assert "<Connect" not in await asked
+    await talk.call.until_reported(WAIT_S)
 
 
 async def test_a_lost_stream_goes_on_at_the_same_step_in_another_process(town: Town) -> None:
