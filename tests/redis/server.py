@@ -4,8 +4,11 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from contextlib import closing
+
+from rehearsal.kav import LEASH
 
 READY_S = 10
 
@@ -29,7 +32,10 @@ class RedisServer:
         found = binary()
         assert found is not None, "its tests are left out when there is none"
         command = [found, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/tmp")
+        leashed = [sys.executable, "-I", "-S", str(LEASH), *command]  # when we are killed, it ends too
+        self._process = subprocess.Popen(
+            leashed, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/tmp"
+        )
         deadline = time.monotonic() + READY_S
         while not self._answers():
             assert time.monotonic() < deadline, "redis-server did not come up"
@@ -45,6 +51,8 @@ class RedisServer:
         if self._process is not None:
             self._process.kill()
             self._process.wait(READY_S)
+            if self._process.stdin is not None:
+                self._process.stdin.close()
             self._process = None
 
     def _answers(self) -> bool:
