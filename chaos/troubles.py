@@ -3,9 +3,7 @@
 import asyncio
 import random
 import signal
-import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
 
 from chaos.caller import Talker
 from rehearsal.peer import Refused
@@ -14,9 +12,6 @@ from rehearsal.world import World
 
 STOPPED_S = 1.5
 """How long the process stands still: as long as a laptop's lid, a busy host, a paused container."""
-AWAY_S = 3.0
-"""How long the database lets nobody write."""
-
 Trouble = Callable[[World, Talker, random.Random], Awaitable[None]]
 
 
@@ -89,17 +84,6 @@ async def stand_still(world: World, talkers: Sequence[Talker]) -> None:
     world.kav.signal(signal.SIGSTOP)
     await asyncio.sleep(STOPPED_S)
     world.kav.signal(signal.SIGCONT)
-
-
-async def lock_the_database(database: Path) -> None:
-    """Nobody else can write for a while; calls go on, records wait."""
-    connection = sqlite3.connect(database, timeout=5, isolation_level=None)
-    try:
-        connection.execute("BEGIN EXCLUSIVE")
-        await asyncio.sleep(AWAY_S)
-        connection.execute("COMMIT")
-    finally:
-        connection.close()
 
 
 OF_A_CALL: tuple[Trouble, ...] = (

@@ -2,16 +2,16 @@
 
 import asyncio
 import random
-import sqlite3
 import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 from bench.report import Report, Table, percentile
 from chaos.caller import Talker, live
-from chaos.troubles import OF_A_CALL, lock_the_database, stand_still
+from chaos.servers import Servers
+from chaos.troubles import OF_A_CALL, stand_still
 from rehearsal.model.mulaw import hum
 from rehearsal.twilio.webhooks import Unanswered
 from rehearsal.world import World
@@ -45,15 +45,19 @@ COUNTED: Final = ("calls", "streams", "sockets", "models", "entries", "greenlets
 async def storm(calls: int, seconds: float, seed: int) -> Report:
     """So many calls at a time, for so long, and everything that can fail does."""
     report, chance = Report("storm"), random.Random(seed)
-    async with World(SETTINGS, speak=lambda text, language: hum(text[:4], language)) as world:
+    async with (
+        Servers() as servers,
+        World({**SETTINGS, **servers.settings}, speak=lambda text, language: hum(text[:4], language)) as world,
+    ):
+        print(servers.names, flush=True)
         await _first_calls(world, chance)
         before = await _settled(world, {})
         talkers: list[Talker] = []
-        met = await _blow(world, talkers, calls, seconds, chance)
+        met = await _blow(world, servers, talkers, calls, seconds, chance)
         ended = await _all_ended(talkers)
         after = await _settled(world, before)
-        _tell(report, world, talkers, met)
-        _judge(report, world, talkers, ended, before, after)
+        _tell(report, servers, talkers, met)
+        _judge(report, world, servers, talkers, ended, before, after)
     return report
 
 
@@ -64,7 +68,9 @@ async def _first_calls(world: World, chance: random.Random) -> None:
     await _all_ended(warm)
 
 
-async def _blow(world: World, talkers: list[Talker], calls: int, seconds: float, chance: random.Random) -> Counter[str]:
+async def _blow(
+    world: World, servers: Servers, talkers: list[Talker], calls: int, seconds: float, chance: random.Random
+) -> Counter[str]:
     until, met, numbers = time.monotonic() + seconds, Counter[str](), iter(range(1, 1_000_000))
 
     async def place() -> None:
@@ -85,7 +91,8 @@ async def _blow(world: World, talkers: list[Talker], calls: int, seconds: float,
             await asyncio.sleep(max(0.0, until - seconds * (1 - share) - time.monotonic()))
             met.update(("the process stands still", "the database is away"))
             await stand_still(world, [talker for talker in talkers if talker.call.ended_at is None])
-            await lock_the_database(world.kav.database)
+            await servers.database_away()
+            met["Redis is away"] += await servers.redis_away()
 
     await asyncio.gather(trouble(), great_troubles(), *(place() for _ in range(calls)))
     return met
@@ -126,11 +133,11 @@ async def _settled(world: World, before: dict[str, int]) -> dict[str, int]:
         await asyncio.sleep(0.2)
 
 
-def _tell(report: Report, world: World, talkers: Sequence[Talker], met: Counter[str]) -> None:
+def _tell(report: Report, servers: Servers, talkers: Sequence[Talker], met: Counter[str]) -> None:
     table = Table(report, f"{len(talkers)} calls")
     for name, times in sorted(met.items()):
         table.row(trouble=name, times=times)
-    reasons = Counter(str(row["end_reason"]) for row in _rows(world, "calls"))
+    reasons = Counter(str(row["end_reason"]) for row in servers.rows("calls"))
     ends = Table(report, "how they ended, by their records")
     for reason, count in sorted(reasons.items()):
         ends.row(reason=reason, calls=count)
@@ -139,6 +146,7 @@ def _tell(report: Report, world: World, talkers: Sequence[Talker], met: Counter[
 def _judge(
     report: Report,
     world: World,
+    servers: Servers,
     talkers: Sequence[Talker],
     open_calls: Sequence[Talker],
     before: dict[str, int],
@@ -148,7 +156,7 @@ def _judge(
         print(f"    not over: {talker.troubles}: {talker.call.story()}")
     report.promise("calls that are not over", len(open_calls), 0, "calls")
     sids = {talker.call.sid for talker in talkers}
-    incomplete = _incomplete(world, sids)
+    incomplete = _incomplete(servers, sids)
     for sid in incomplete[:3]:
         print(f"    incomplete: {sid}", *world.kav.log_of(sid)[-6:], sep="\n      ")
     report.promise("calls whose record is not complete", len(incomplete), 0, "calls")
@@ -157,7 +165,7 @@ def _judge(
     report.promise("frames that reached another call's model", foreign, 0, "frames")
     for name, figure in after.items():
         report.promise(f"{name} more than before", max(0, figure - before[name]), POOLED.get(name, 0), "")
-    ghosts = [row["socket_ghost_ms"] for row in _rows(world, "streams") if row["socket_ghost_ms"] is not None]
+    ghosts = [row["socket_ghost_ms"] for row in servers.rows("streams") if row["socket_ghost_ms"] is not None]
     report.promise("socket ghost, p99", percentile(ghosts, 0.99), GHOST_MS)
     report.promise("socket ghost, longest", max(ghosts, default=0.0), 2 * GHOST_MS)
     violations = [violation for violation in world.model.violations if violation.rule not in CROSSED]
@@ -168,18 +176,9 @@ def _judge(
         print(f"    {notice}")
 
 
-def _incomplete(world: World, sids: set[str]) -> list[str]:
+def _incomplete(servers: Servers, sids: set[str]) -> list[str]:
     """The calls without an end, a terminal status, or the end of a stream."""
-    calls = {row["call_sid"]: row for row in _rows(world, "calls")}
-    unended = {row["call_sid"] for row in _rows(world, "streams") if row["ended_at"] is None}
+    calls = {row["call_sid"]: row for row in servers.rows("calls")}
+    unended = {row["call_sid"] for row in servers.rows("streams") if row["ended_at"] is None}
     whole = {sid for sid, row in calls.items() if row["end_reason"] and row["terminal_status"] and sid not in unended}
     return sorted(sids - whole)
-
-
-def _rows(world: World, table: str) -> list[dict[str, Any]]:
-    connection = sqlite3.connect(f"file:{world.kav.database}?mode=ro", uri=True)
-    connection.row_factory = sqlite3.Row
-    try:
-        return [dict(row) for row in connection.execute(f"SELECT * FROM {table}")]
-    finally:
-        connection.close()

@@ -52,6 +52,7 @@ class Records:
         read_s: float = READ_S,
         retention_days: float = 0,
         store_words: bool = True,
+        leases: bool = True,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         forget_recording: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -63,6 +64,7 @@ class Records:
         self._backlog = Backlog(lambda operation: self._writer.run(operation.apply), capacity)
         self._janitor = retention.Janitor(self._writer, retention_days, clock, forget_recording)
         self.process = secrets.token_hex(8)
+        self._leases = leases
         self._leaseholder = Leaseholder(self.process, self.submit, clock)
 
     def start(self) -> SaveResult:
@@ -70,7 +72,8 @@ class Records:
         upgraded = self.submit(Upgrade())
         self._backlog.start()
         self._janitor.start()
-        self._leaseholder.start()
+        if self._leases:
+            self._leaseholder.start()
         return upgraded
 
     def stop(self, timeout_s: float) -> int:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, create_engine, text
 
 from kav.records import Records, migration
 from kav.records.database import build_engine, parse_url
-from tests.records.postgres import Postgres, binaries
+from rehearsal.servers.postgres import Postgres, binaries
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

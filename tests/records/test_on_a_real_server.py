@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from tests.records.postgres import binaries
+from rehearsal.servers.postgres import binaries
 
 
 def test_the_records_are_tested_on_a_real_postgresql_server() -> None:

@@ -22,7 +22,7 @@ from kav.records.errors import (
     RecordsStoppedError,
 )
 from kav.records.writer import CAPACITY
-from tests.records.postgres import Postgres
+from rehearsal.servers.postgres import Postgres
 
 Start = Callable[..., Records]
 SOON_S = 10
@@ -44,7 +44,7 @@ def lines(caplog: pytest.LogCaptureFixture, event: str) -> list[dict[str, Any]]:
 
 
 def test_a_status_is_in_the_database_when_its_result_says_so(database_url: str, start_records: Start) -> None:
-    records = start_records(database_url)
+    records = start_records(database_url, leases=False)
     assert records.save_call_status("CA1", "completed", "42", "inbound").wait(SOON_S)
     stored = records.get_call("CA1")
     assert stored is not None
@@ -52,14 +52,14 @@ def test_a_status_is_in_the_database_when_its_result_says_so(database_url: str, 
 
 
 def test_calls_and_streams_are_written_and_listed(database_url: str, start_records: Start) -> None:
-    records = start_records(database_url)
+    records = start_records(database_url, leases=False)
     records.save_call("CA1", business="clinic")
     assert records.save_stream("MZ1", "CA1", frames_in=3).wait(SOON_S)
     assert [call["business"] for call in records.list_calls()] == ["clinic"]
 
 
 def test_submitting_returns_at_once_while_the_database_is_locked(sqlite_url: str, start_records: Start) -> None:
-    records = start_records(sqlite_url)
+    records = start_records(sqlite_url, leases=False)
     assert records.save_call("CA0").wait(SOON_S)
     with locked(sqlite_url):
         begun = time.monotonic()
@@ -70,7 +70,7 @@ def test_submitting_returns_at_once_while_the_database_is_locked(sqlite_url: str
 
 
 def test_records_are_read_while_a_write_waits(sqlite_url: str, start_records: Start) -> None:
-    records = start_records(sqlite_url)
+    records = start_records(sqlite_url, leases=False)
     assert records.save_call("CA0").wait(SOON_S)
     holder = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
@@ -82,7 +82,7 @@ def test_records_are_read_while_a_write_waits(sqlite_url: str, start_records: St
 
 
 def test_what_was_submitted_during_an_outage_is_written_in_order(postgres: Postgres, postgres_url: str) -> None:
-    records = Records(postgres_url)
+    records = Records(postgres_url, leases=False)
     assert records.start().wait(SOON_S)
     postgres.stop()
     results = [records.save_call("CA1", business=f"b{number}") for number in range(20)]
@@ -98,7 +98,7 @@ def test_what_was_submitted_during_an_outage_is_written_in_order(postgres: Postg
 def test_a_database_that_is_killed_in_mid_call_costs_nothing_of_the_call(
     postgres: Postgres, postgres_url: str, sqlite_url: str
 ) -> None:
-    one, other = Records(postgres_url), Records(sqlite_url)
+    one, other = Records(postgres_url, leases=False), Records(sqlite_url, leases=False)
     for records in (one, other):
         assert records.start().wait(SOON_S)
     begin_a_call(one)
@@ -137,11 +137,11 @@ def end_it(records: Records) -> SaveResult:
 
 def without_times(call: dict[str, Any] | None) -> dict[str, Any]:
     assert call is not None
-    return {name: value for name, value in call.items() if name not in ("created_at", "updated_at")}
+    return {name: value for name, value in call.items() if name not in ("created_at", "updated_at", "process")}
 
 
 def test_what_is_told_again_and_again_waits_once_and_keeps_all_of_it(sqlite_url: str, start_records: Start) -> None:
-    records = start_records(sqlite_url)
+    records = start_records(sqlite_url, leases=False)
     assert records.save_call("CA1").wait(SOON_S)
     with locked(sqlite_url):
         records.save_call("CA2")  # this one is being tried, and holds up the rest
@@ -157,7 +157,7 @@ def test_what_is_told_again_and_again_waits_once_and_keeps_all_of_it(sqlite_url:
 
 
 def test_what_is_told_of_a_row_that_is_being_written_is_not_lost(sqlite_url: str, start_records: Start) -> None:
-    records = start_records(sqlite_url)
+    records = start_records(sqlite_url, leases=False)
     assert records.save_call("CA1").wait(SOON_S)
     with locked(sqlite_url):
         first = records.save_turn("CA1", 1, text="בעיר", who="caller")
@@ -171,7 +171,7 @@ def test_what_is_told_of_a_row_that_is_being_written_is_not_lost(sqlite_url: str
 
 
 def test_ten_minutes_of_a_hundred_calls_fit_while_the_database_is_away(sqlite_url: str) -> None:
-    records = Records(sqlite_url)
+    records = Records(sqlite_url, leases=False)
     for number in range(100):
         call_sid = f"CA{number}"
         records.save_call(call_sid, business="locksmith")
@@ -187,7 +187,7 @@ def test_ten_minutes_of_a_hundred_calls_fit_while_the_database_is_away(sqlite_ur
 
 def test_a_database_that_is_away_at_boot_is_waited_for(postgres: Postgres, postgres_url: str) -> None:
     postgres.stop()
-    records = Records(postgres_url)
+    records = Records(postgres_url, leases=False)
     records.start()
     result = records.save_call_status("CA1", "busy")
     assert not result.wait(0.3)
@@ -199,7 +199,7 @@ def test_a_database_that_is_away_at_boot_is_waited_for(postgres: Postgres, postg
 def test_a_record_that_can_never_be_stored_does_not_hold_up_the_next(
     database_url: str, start_records: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
-    records = start_records(database_url)
+    records = start_records(database_url, leases=False)
     bad, good = records.save_call_status("", "completed"), records.save_call_status("CA1", "completed")
     assert good.wait(SOON_S)
     assert not bad.saved
@@ -210,7 +210,7 @@ def test_a_record_that_can_never_be_stored_does_not_hold_up_the_next(
 def test_a_record_beyond_the_capacity_becomes_one_log_line(
     sqlite_url: str, start_records: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
-    records = start_records(sqlite_url, capacity=3)
+    records = start_records(sqlite_url, capacity=3, leases=False)
     assert records.save_call("CA0").wait(SOON_S)
     with locked(sqlite_url):
         waiting = [records.save_call(f"CA{number}") for number in range(1, 4)]
@@ -224,7 +224,7 @@ def test_a_record_beyond_the_capacity_becomes_one_log_line(
 def test_what_is_unsaved_when_kav_stops_becomes_one_log_line_each(
     sqlite_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    records = Records(sqlite_url)
+    records = Records(sqlite_url, leases=False)
     records.start().wait(SOON_S)
     with locked(sqlite_url):
         results = [records.save_call(f"CA{number}", from_number="+972501234567") for number in range(3)]
@@ -238,7 +238,7 @@ def test_what_is_unsaved_when_kav_stops_becomes_one_log_line_each(
 def test_each_kind_of_record_that_is_left_becomes_one_line_that_holds_it(
     sqlite_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    records = Records(sqlite_url)
+    records = Records(sqlite_url, leases=False)
     begin_a_call(records)
     go_on_with_it(records)
     end_it(records)
@@ -263,16 +263,16 @@ def test_each_kind_of_record_that_is_left_becomes_one_line_that_holds_it(
 
 
 def test_stopping_first_writes_what_waits(database_url: str, start_records: Start) -> None:
-    records = Records(database_url)
+    records = Records(database_url, leases=False)
     records.start()
     for number in range(20):
         records.save_call(f"CA{number}")
     assert records.stop(timeout_s=SOON_S) == 0
-    assert len(start_records(database_url).list_calls()) == 20
+    assert len(start_records(database_url, leases=False).list_calls()) == 20
 
 
 def test_a_record_after_the_stop_is_logged_and_has_failed(sqlite_url: str, caplog: pytest.LogCaptureFixture) -> None:
-    records = Records(sqlite_url)
+    records = Records(sqlite_url, leases=False)
     records.start().wait(SOON_S)
     records.stop(1)
     assert isinstance(records.save_call("CA1").error, RecordsStoppedError)
@@ -280,7 +280,7 @@ def test_a_record_after_the_stop_is_logged_and_has_failed(sqlite_url: str, caplo
 
 
 def test_stopping_is_bounded_though_the_driver_is_stuck(postgres_url: str) -> None:
-    records = Records(postgres_url)
+    records = Records(postgres_url, leases=False)
     assert records.start().wait(SOON_S)
     reader = gevent.spawn(records.read, lambda connection: connection.execute(text("SELECT pg_sleep(6)")))
     gevent.sleep(0)
@@ -291,7 +291,7 @@ def test_stopping_is_bounded_though_the_driver_is_stuck(postgres_url: str) -> No
 
 
 def test_a_failed_read_raises_and_the_reader_stays_usable(database_url: str, start_records: Start) -> None:
-    records = start_records(database_url)
+    records = start_records(database_url, leases=False)
     assert records.save_call("CA1").wait(SOON_S)
 
     def wrong(_: Connection) -> None:
@@ -314,7 +314,7 @@ def test_a_question_that_takes_too_long_is_given_up(postgres_url: str) -> None:
 
 
 def test_hostile_text_becomes_one_plain_log_line(sqlite_url: str, caplog: pytest.LogCaptureFixture) -> None:
-    records = Records(sqlite_url)
+    records = Records(sqlite_url, leases=False)
     records.stop(1)
     records.save_call("CA\ud800\n1", business="x" * 10_000)
     (message,) = caplog.messages
@@ -326,7 +326,7 @@ def test_hostile_text_becomes_one_plain_log_line(sqlite_url: str, caplog: pytest
 def test_a_contradicted_direction_is_logged_with_its_call(
     database_url: str, start_records: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
-    records = start_records(database_url)
+    records = start_records(database_url, leases=False)
     records.save_call("CA1", direction="inbound")
     assert records.save_call_status("CA1", "completed", "1", "outbound-api").wait(SOON_S)
     assert [line["call_sid"] for line in lines(caplog, "record_notice")] == ["CA1"]
@@ -345,7 +345,7 @@ def test_a_long_outage_is_logged_ever_more_rarely() -> None:
 @pytest.mark.parametrize("url", ["mysql://u:secret@h/d", "no url secret", "sqlite://", "sqlite:///:memory:"])
 def test_a_database_url_that_cannot_work_is_refused_without_repeating_it(url: str) -> None:
     with pytest.raises(DatabaseMisconfiguredError, match="DATABASE_URL") as caught:
-        Records(url)
+        Records(url, leases=False)
     assert "secret" not in str(caught.value)
 
 

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from tests.redis.server import RedisServer, binary
+from rehearsal.servers.redis import RedisServer, binary
 from tests.redis.town import Town
 
 

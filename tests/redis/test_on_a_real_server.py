@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from tests.redis.server import binary
+from rehearsal.servers.redis import binary
 
 
 def test_several_processes_are_tested_with_a_real_redis_server() -> None:

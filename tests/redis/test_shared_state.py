@@ -16,8 +16,8 @@ from kav.shared import scripts
 from kav.shared.link import AwayError, Link
 from kav.shared.orders import SharedTickets
 from kav.tickets import Order
+from rehearsal.servers.redis import RedisServer
 from tests.call.test_script_properties import FLOW
-from tests.redis.server import RedisServer
 
 ROOT = Path(__file__).parents[2]
 TTL_S = 100

@@ -11,12 +11,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from rehearsal.kav import KavProcess
+from rehearsal.servers.redis import RedisServer
 from rehearsal.twilio import ACCOUNT_SID, Call
 from rehearsal.world import AUTH_TOKEN, OPENAI_KEY, Elsewhere, World
 from tests.line.listening import Talk, noise
 from tests.line.test_conversation import LOCKSMITH, Judging
 from tests.redis.crossroads import Crossroads
-from tests.redis.server import RedisServer
 
 WAIT_S = 15.0
 VOICE, MEDIA, STATUS, AFTER = "/twilio/voice", "/twilio/media", "/twilio/status", "/twilio/after-stream"

@@ -29,6 +29,7 @@ class RedisServer:
         self.url = f"redis://127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
+        """Start it, and wait until it answers."""
         found = binary()
         assert found is not None, "its tests are left out when there is none"
         command = [found, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
@@ -43,6 +44,7 @@ class RedisServer:
             time.sleep(0.02)
 
     def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
         assert self._process is not None, "it does not run"
         self._process.send_signal(number)
 

@@ -37,9 +37,11 @@ class Postgres:
         self._prepare()
 
     def url(self, database: str = "postgres") -> str:
+        """Its address, for SQLAlchemy."""
         return f"postgresql+psycopg://postgres@localhost:{self.port}/{database}"
 
     def start(self) -> None:
+        """Start it, and wait until it answers."""
         command = [str(self._bin / "postgres"), "-D", str(self._data), "-p", str(self.port), "-h", "127.0.0.1"]
         options = ["-k", str(self._folder), "-c", "fsync=off"]
         with (self._folder / "server.log").open("ab") as output:

@@ -1,0 +1,1 @@
+"""Servers of one's own, killed and restarted at will: PostgreSQL and Redis, where they are installed."""
