@@ -224,7 +224,7 @@ class Stream:
         """The model is configured: greet, or, where another was lost, tell it how far the call is."""
         if self._retells:
             self._retells = False
-            for number, item in enumerate(prompt.retold(self._talk)):
+            for number, item in enumerate(prompt.retold(self._talk, playing=not self._session.playhead.quiet_by(at))):
                 self._tell(realtime.message_item(f"retold{number}", item.role, item.text))
         self._decide(events.ModelReady(at))
 

@@ -340,12 +340,16 @@ def own_text(flow: Flow, phrases: Phrases, phrase: str) -> str:
     return own.get(flow.language) or phrases.text(phrase, flow.language)
 
 
-def retold(talk: Conversation) -> list[Retold]:
-    """Return what a new connection is told of the call so far: what was heard of it, and what was answered."""
+def retold(talk: Conversation, *, playing: bool) -> list[Retold]:
+    """Return what a new connection is told of the call so far: what was heard of it, and what was answered.
+
+    `playing`: the bot's last sentence is still being heard, so that nobody knows yet how much of it will be.
+    """
+    last = next((turn for turn in reversed(talk.chronicle.turns) if turn.who == "bot"), None) if playing else None
     said = [
         Retold("assistant" if turn.who == "bot" else "user", turn.heard[:MAX_RETOLD_CHARS])
         for turn in talk.chronicle.turns[-MAX_RETOLD_TURNS:]
-        if turn.heard
+        if turn.heard and turn is not last
     ]
     answers = [f"{answer.step}: {answer.value or 'none'}" for answer in talk.lock.answers.values()]
     noted = [Retold("system", f"Answered so far: {'; '.join(answers)}.")] if answers else []

@@ -199,7 +199,12 @@ class Desk:
         nobody = request.form.get("DialCallStatus") in NOBODY
         if entry is None and nobody and not stream_registry.is_forgotten(call_sid):
             return self._apologise(DEFAULT_LANGUAGE)  # another process has handed it over, and is gone
-        if entry is None or not nobody or not stream_registry.handed_over(entry):
+        over = request.form.get("CallStatus") in TERMINAL_STATUSES or (entry is not None and entry["terminal_at"])
+        if entry is None or not nobody or over:
+            return hang_up()
+        if not entry["ended"] and entry["opening"] == "nobody_answers" and entry["token"] is not None:
+            return self._open_stream(entry)  # asked before: the answer was lost
+        if not stream_registry.handed_over(entry):
             return hang_up()
         if entry["after_stream"] == "announced_transfer":  # nobody is there, and the model is not either
             return self._apologise(self._language(entry))
@@ -242,7 +247,9 @@ class Desk:
             stream_registry.end(entry["call_sid"], "socket_lost", after_stream="apology")
             return
         entry["fresh_streams"] += 1
-        entry["opening"] = "resumed"
+        talk = entry["conversation"]
+        if talk is not None and any(turn.who == "bot" and turn.heard for turn in talk.chronicle.turns):
+            entry["opening"] = "resumed"  # whoever has heard nothing yet is greeted, and told what a greeting tells
         entry["token"] = stream_registry.new_token()
         log.warning("stream lost; the call gets a fresh one", extra={"call_sid": entry["call_sid"]})
 

@@ -15,6 +15,10 @@ RETRY_FOR_S: Final = 600.0
 """How long after an end Twilio's REST API is asked again when it is down: while the line may be up, it is paid for."""
 
 
+RING_S: Final = 130.0
+"""How long a human's telephone may ring after a hand-over; whoever is not taken comes back to the call's entry."""
+
+
 class Chore(Enum):
     """One thing to do for a call, once."""
 
@@ -124,9 +128,10 @@ def _due_after_the_end(facts: Facts, ended_at: float, patience: Patience, now: f
         if now - ended_at >= patience.terminal_status_s and not facts.handed_over:
             yield Chore.FETCH_STATUS
     # One that was handed over may come back, and then it is not over.
-    report_s = patience.entry_ttl_s if facts.handed_over else patience.report_s
+    kept_s = patience.entry_ttl_s + (RING_S if facts.handed_over and facts.terminal_at is None else 0.0)
+    report_s = kept_s if facts.handed_over else patience.report_s
     if facts.terminal_at is not None or now - ended_at >= report_s:
         yield Chore.REPORT
     still_tried = facts.terminal_at is None and any(chore not in facts.done for chore in facts.retries)
-    if now - ended_at >= patience.entry_ttl_s and not still_tried:
+    if now - ended_at >= kept_s and not still_tried:
         yield Chore.FORGET

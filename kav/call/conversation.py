@@ -5,7 +5,7 @@ that must be exact are *phrases*: asked for word for word, compared with what wa
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -88,16 +88,35 @@ class Conversation:
         words = f"{self._text(phrase)} {active.ask.get(language, '')}" if self._text(phrase) else ""
         return Reply("phrase", phrase, text=words.strip(), language=language)
 
-    def reopening(self, pending: Reply | None, *, unheard: bool) -> Reply:
+    @property
+    def leaving(self) -> bool:
+        """Whether the last words were said, and only have to be heard to their end."""
+        return self.farewell.said or self.handing_over
+
+    def begin_stream(self) -> None:
+        """A stream begins: last words that were lost with another are none."""
+        self.farewell.lose()
+        self.handing_over = False
+        self.chronicle.begin()
+
+    def reopening(self, pending: Sequence[Reply], *, unheard: bool) -> Reply:
         """Return what is said when a lost model has come back, while `pending` was still to be said.
 
         `unheard`: the caller has heard nothing at all yet.
         """
-        again = pending is not None and pending.kind == "phrase" and (unheard or pending.phrase in LAST_WORDS)
-        return replace(pending, attempts=0) if again and pending is not None else self.opening("resumed")
+        last = pending[-1] if pending else None
+        again = last is not None and last.kind == "phrase" and (unheard or last.phrase in LAST_WORDS)
+        return replace(last, attempts=0) if again and last is not None else self.opening("resumed")
+
+    def judge_again(self) -> Reply:
+        """Return the judgement of a turn whose own was cut off, for the question that is open now."""
+        return self._judgement()
 
     def _take_message(self) -> None:
         """Nobody is there to hand over to, and all was asked: what the caller wants to be told is one step more."""
+        if self.flow.step(MESSAGE) is not None:  # it was left once, and somebody else was asked for
+            self.lock.return_to(MESSAGE)
+            return
         texts = {language: phrases["take_message"] for language, phrases in self.phrases.items()}
         self.lock.add(Step(MESSAGE, texts, optional=True))
         self.flow = self.lock.flow
@@ -288,7 +307,7 @@ class Conversation:
             self.note(Breach("phrase not exact", reply.phrase))
         if reply.phrase in (*ENDINGS, SHUTDOWN):
             self.farewell.say("shutdown" if reply.phrase == SHUTDOWN else "goodbye")
-        self.handing_over = reply.phrase == "transfer"
+        self.handing_over = self.handing_over or reply.phrase == "transfer"
         return None
 
     def hand_over(self) -> bool:

@@ -75,6 +75,9 @@ class Deadlines:
         """The process stood still for `by_s` seconds, in which nobody was quiet."""
         if self.model_seen_at is not None:
             self.model_seen_at += by_s
+        elif self.started_at is not None:
+            since = self._awaited_since if self._awaited_since is not None else self.started_at
+            self._awaited_since = since + by_s
 
     def limit_reached(self, at: float) -> bool:
         """Whether the call may not last any longer."""

@@ -130,6 +130,10 @@ class FlowLock:
         self.flow = replace(self.flow, steps=(*self.flow.steps, step))
         self._go_to(step.id)
 
+    def return_to(self, step_id: str) -> None:
+        """Ask a step once more that was done."""
+        self._go_to(step_id)
+
     def asked(self, directive: Directive) -> None:
         """Note that what `directive` says is being said: its question is the one that is open now."""
         self.began = self._cut = False
@@ -202,6 +206,8 @@ class FlowLock:
         bare = yes_or_no(str(value)) if isinstance(value, str | bool) else None
         if isinstance(value, bool):
             bare = "yes" if value else "no"
+        if bare is not None and not self.began and self.question in ("confirm", "what_else"):
+            return Ruling(self._reask("that was not heard"))  # and nobody says yes or no to what he has not heard
         if self.question in OWN_QUESTIONS and bare is not None:
             return Ruling(self._answer_to_kav(bare))
         step = self.active

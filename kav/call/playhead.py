@@ -106,6 +106,11 @@ class Playhead:
         return min(self.sent, self.acknowledged + max(0, int((at - self._anchor) * BYTES_PER_S)))
 
     @property
+    def item_ids(self) -> frozenset[str]:
+        """The items that are still being heard, or wait for it."""
+        return frozenset(item.item_id for item in self._items)
+
+    @property
     def quiet(self) -> bool:
         """Whether everything that was sent is known to have been played."""
         return self.acknowledged >= self.sent

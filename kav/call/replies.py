@@ -192,13 +192,19 @@ class Replies:
         """Whether a turn of the caller's waits for its reply to be asked for."""
         return any(reply.kind in ("answer", "judge") for reply in self._owed)
 
-    def reset(self) -> Reply | None:
-        """The model is lost: nothing is under way or owed any more; return the last thing that was still to be said."""
+    @property
+    def judging(self) -> bool:
+        """Whether a turn of the caller's is being judged, and nothing is known of it yet."""
+        live = self.response
+        return live is not None and not live.dead and live.reply.kind == "judge" and not live.called_tools
+
+    def reset(self) -> list[Reply]:
+        """The model is lost: nothing is under way or owed any more; return what was still to be said, in order."""
         live = self.response if self.response is not None and not self.response.dead else None
         pending = [*([live.reply] if live is not None else []), *self._owed]
         self.held, self.response, self._owed, self._foreign, self._tools = True, None, [], {}, {}
         self._retry_at = 0.0
-        return pending[-1] if pending else None
+        return pending
 
     @property
     def idle(self) -> bool:

@@ -40,8 +40,10 @@ class CallSession:
 
     def __init__(self, rules: CallRules, conversation: Conversation) -> None:
         self.playhead = Playhead()
-        self._opening: Reply | None = None
-        """What the stream opens with, and what is said when the model has come back; None: nothing."""
+        self._unknown_items = frozenset[str]()
+        """Items of a lost connection that still play: the model of today has never heard of them."""
+        self._lost: list[Reply] | None = None
+        """What was still to be said when the model was lost; None: nothing."""
         self._opening_phrase = rules.opening
         self._talk = conversation
         self._deadlines = Deadlines(rules.max_call_s, rules.reply_timeout_s, rules.reconnects)
@@ -97,8 +99,8 @@ class CallSession:
             return []
         self._talk.chronicle.now = event.at
         actions = self._handlers[type(event)](event)
-        if GIVE_UP in actions and self._deadlines.reconnect(event.at):
-            actions = self._reconnect()
+        if GIVE_UP in actions:
+            actions = self._without_model(event.at, actions)
         for action in actions:
             if isinstance(action, EndCall):
                 self._close(event.at)
@@ -116,8 +118,7 @@ class CallSession:
         if self._deadlines.started_at is not None:
             return []
         self._deadlines.started_at, self._direction = event.at, event.direction
-        self._talk.farewell.lose()
-        self._talk.chronicle.begin()
+        self._talk.begin_stream()
         return self._open(event.at)
 
     def _model_ready(self, event: events.ModelReady) -> list[Action]:
@@ -133,22 +134,30 @@ class CallSession:
         if not self._deadlines.both_there:
             return []
         self._hold()
-        opening, self._opening = self._opening, None
-        if self._opening_phrase:
-            opening, self._opening_phrase = self._talk.opening(self._opening_phrase), ""
-        return self._replies.owe(at, opening) if opening is not None else []
+        opening, lost = self._opening_phrase, self._lost
+        self._opening_phrase, self._lost = "", None
+        if opening:
+            return self._replies.owe(at, self._talk.opening(opening))
+        unheard = self.playhead.generation == self.playhead.sent == 0
+        return self._replies.owe(at, self._talk.reopening(lost, unheard=unheard)) if lost is not None else []
 
-    def _reconnect(self) -> list[Action]:
-        """The model is lost, and the call is not: another connection goes on from the same step.
+    def _without_model(self, at: float, give_up: list[Action]) -> list[Action]:
+        """The model is lost, and the call is not: another connection goes on from the same step, if one may be made.
 
         What was on its way to the caller plays on; whatever was still to be said gives way to a short apology and the
-        active question, but for words after which the call ends or changes hands: those are said again.
+        active question, but for words after which the call ends or changes hands: those are said again, and where they
+        were said already no model is needed any more.
         """
-        waiting = self.listening or not self._replies.idle
-        pending, last = self._replies.reset(), self._marked(self.playhead.complete())
-        self.listening = False
-        unheard = self.playhead.generation == self.playhead.sent == 0
-        self._opening = self._talk.reopening(pending, unheard=unheard) if waiting else None
+        if self._replies.idle and self._talk.leaving:
+            return []
+        if not self._deadlines.reconnect(at):
+            return give_up
+        waiting, last = self.listening or not self._replies.idle, self._marked(self.playhead.complete())
+        pending = self._replies.reset()
+        if any(reply.phrase == "limit_notice" for reply in pending):
+            self._deadlines.notice_was_cut()
+        self.listening, self._unknown_items = False, self.playhead.item_ids
+        self._lost = pending if waiting else None
         return [*last, ReconnectModel()]
 
     def _shut_down(self, event: events.Shutdown) -> list[Action]:
@@ -225,9 +234,9 @@ class CallSession:
         actions: list[Action] = [ClearPlayback(self.playhead.generation)] if cut.clear else []
         spared = spare_judge and response is not None and response.reply.kind == "judge"
         actions += [] if spared else self._replies.silence(at)
-        if cut.truncate is not None:
+        if cut.truncate is not None and cut.truncate[0] not in self._unknown_items:
             actions.append(TruncateItem(*cut.truncate))
-        return [*actions, *(DeleteItem(item_id) for item_id in (*cut.delete, *unheard))]
+        return [*actions, *(DeleteItem(i) for i in (*cut.delete, *unheard) if i not in self._unknown_items)]
 
     def _turn_committed(self, event: events.TurnCommitted) -> list[Action]:
         self.listening = False
@@ -237,6 +246,8 @@ class CallSession:
     def _key_pressed(self, event: events.KeyPressed) -> list[Action]:
         """A key silences the bot as a word does; the entry that it completes is ruled on without the model."""
         self._silence_clock.reset()
+        if not self._deadlines.both_there:  # nothing was asked yet, or it is about to be asked anew
+            return []
         goes_on = self._keypad.pending
         entry = self._keypad.press(event.at, event.digit, self._talk.lock.keys_wanted())
         if entry is None and not self._keypad.pending:
@@ -253,7 +264,8 @@ class CallSession:
             return self._replies.ask(at)
         self._talk.chronicle.keyed(entry, self._keyed_for[0])
         self._replies.forget()
-        actions, reply = self._replies.silence(at), self._talk.keyed(entry)
+        judged, reply = self._replies.judging, self._talk.keyed(entry)
+        actions, reply = self._replies.silence(at), self._talk.judge_again() if judged else reply
         spoken_to = self.listening or self._replies.turn_waits  # what was said besides is judged, and gets the reply
         return [*actions, *(self._replies.ask(at) if spoken_to else self._replies.owe(at, reply))]
 
@@ -375,16 +387,17 @@ class CallSession:
             return []
         if self._deadlines.limit_reached(event.at):
             return [EndCall("max_duration")]
-        if self._replies.stalled(event.at) or self._deadlines.model_silent(event.at):
-            return [GIVE_UP]
         if ending := self._last_words_heard(event.at):
             return ending
+        if self._replies.stalled(event.at) or self._deadlines.model_silent(event.at):
+            return [GIVE_UP]
         entry = self._keypad.tick(event.at)
         if entry is not None:
             return self._keyed(event.at, entry)
         lost = self._replies.give_up_tools(event.at)
         self._talk.tools_back(lost)
-        notice = self._talk.notice_limit() if self._deadlines.notice_due(event.at) else None
+        told = self._talk.leaving or not self._deadlines.notice_due(event.at)
+        notice = self._talk.notice_limit() if not told else None
         actions = self._replies.owe(event.at, notice) if notice is not None else self._replies.ask(event.at)
         due = self._deadlines.probe_due(event.at) if self._replies.response is None else None
         probe = [ProbeModel(due)] if due is not None else []

@@ -62,7 +62,8 @@ TOLD = replace(ENDED, terminal_at=AT + 101)
         (ASKED, 150, [Chore.RECORD_END, Chore.REPORT]),
         (ASKED_BEFORE, 103, [Chore.RECORD_END, Chore.HANG_UP]),
         (HANDED_OVER, 150, [Chore.RECORD_END]),
-        (HANDED_OVER, 220, [Chore.RECORD_END, Chore.REPORT, Chore.FORGET]),
+        (HANDED_OVER, 220, [Chore.RECORD_END]),  # a telephone may still ring, and the call come back
+        (HANDED_OVER, 360, [Chore.RECORD_END, Chore.REPORT, Chore.FORGET]),
         (HUNG_UP, 150, [Chore.RECORD_END, Chore.REPORT]),
         (HUNG_UP, 160, [Chore.RECORD_END, Chore.FETCH_STATUS, Chore.REPORT]),
         (TOLD, 101, [Chore.RECORD_END, Chore.RECORD_GHOST, Chore.REPORT]),

@@ -242,3 +242,17 @@ def test_never_an_advance_without_an_accepted_answer(
         lock.asked(ruling.directive)
         after: dict[str, Callable[[], None]] = {"heard": lock.heard, "cut": lock.cut, "presence": lock.check_presence}
         after.get(what, lambda: None)()
+
+
+def test_a_yes_to_a_read_back_that_was_not_heard_confirms_nothing(lock: FlowLock) -> None:
+    answer(lock, "city", "חיפה")
+    answer(asked(lock), "urgent", "yes")
+    lock.asked(answer(asked(lock), "phone", "caller_id").directive)
+    assert answer(lock, "phone", "yes").directive.say == "confirm"
+    assert "phone" not in lock.answers
+
+
+def test_a_no_to_what_else_that_was_not_heard_hangs_nobody_up(lock: FlowLock) -> None:
+    lock.judge("side_question", {})
+    lock.asked(answer(lock, "city", "לא").directive)
+    assert answer(lock, "city", "לא").directive.say == "what_else"

@@ -202,3 +202,30 @@ def test_keys_that_cannot_be_an_answer_are_patient_only_so_often() -> None:
     press(talk, "12#")
     assert talk.talk.lock.answers["phone"].unanswered == "invalid"
     assert talk.talk.breaches == [], "the model did nothing wrong"
+
+
+def test_a_key_before_the_greeting_answers_nothing() -> None:
+    talk = Talk(Conversation(flow(URGENT, CODE), PHRASES))
+    talk.do(ev.StreamStarted(talk.now))
+    assert press(talk, "1") == []
+    talk.do(ev.ModelReady(talk.now))
+    assert talk.talk.lock.answers == {}
+    assert talk.asked_for().phrase == "greeting"
+
+
+def test_a_number_is_not_confirmed_by_a_key_that_comes_before_the_read_back() -> None:
+    talk = asked(PHONE, URGENT)
+    press(talk, "0501234567#")
+    talk.created()
+    press(talk, "1#")
+    assert talk.talk.lock.answers == {}
+
+
+def test_what_was_asked_aloud_is_judged_though_a_key_answers_meanwhile() -> None:
+    talk = asked(URGENT, CODE)
+    talk.turn()
+    talk.created()
+    press(talk, "1")
+    talk.finish("cancelled")
+    assert talk.talk.lock.answers["urgent"].value == "yes"
+    assert talk.asked_for().kind == "judge"

@@ -131,3 +131,43 @@ def test_a_tool_of_the_lost_connection_answers_nobody() -> None:
     lose(call)
     back(call)
     assert call.do(ev.ToolFinished(call.now, "call_of_before", "out")) == []
+
+
+def test_a_goodbye_that_plays_needs_no_model_however_often_it_is_lost() -> None:
+    call = talk(reconnects=0)
+    call.says(GREETING)
+    call.turn()
+    call.judge("end_call", language="he")
+    call.speak("bye", 1000, call.asked_for().text)
+    assert lose(call) == []
+    call.now += 20
+    assert call.do(ev.Tick(call.now)) == [act.EndCall("goodbye")]
+
+
+def test_keys_pressed_while_the_model_is_away_answer_nothing() -> None:
+    call = talk()
+    call.says(GREETING)
+    call.turn()
+    lose(call)
+    assert [call.do(ev.KeyPressed(call.now, key)) for key in "12#"] == [[], [], []]
+    back(call)
+    assert call.talk.lock.answers == {}
+    assert call.asked_for().text == f"{APOLOGY} באיזו עיר?"
+
+
+def test_a_new_connection_is_not_told_of_items_that_it_never_had() -> None:
+    call = talk()
+    call.speak("greeting", 3000, GREETING)
+    lose(call)
+    back(call)
+    call.now += 0.5
+    assert {type(action) for action in call.speech()} == {act.ClearPlayback}
+
+
+def test_time_in_which_the_process_stood_still_counts_against_no_model_that_is_awaited() -> None:
+    call = talk()
+    call.says(GREETING)
+    lose(call)
+    call.now += 20
+    call.do(ev.HubLate(call.now, 20))
+    assert call.do(ev.Tick(call.now)) == []
