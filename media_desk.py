@@ -220,6 +220,7 @@ class MediaDesk:
             frames_in=tally.frames_in,
             frames_out=tally.frames_out,
             barge_ins=tally.barge_ins,
+            reaction_ms=max(tally.reactions_s) * 1000 if tally.reactions_s else None,
         )
         self._records.save_call(stream.call_sid, socket_ghost_ms=ghost_ms)
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, func, select
 
-from kav.records.models import CALLS, TURNS
+from kav.records.models import CALLS, STREAMS, TURNS
 
 MOST_CALLS: Final = 20_000
 """Calls of one stretch that are looked at; more would make a page wait."""
@@ -39,6 +39,8 @@ class Figures:
     """Calls that talked and whose cost nobody knows."""
     socket_ghost: Spread
     line_ghost: Spread
+    reaction: Spread
+    """From a caller's speaking over the bot to Twilio's `clear`: the longest of each stream."""
     first_word: Spread
     answer: Spread
     """From the end of a caller's turn to the bot's first sound."""
@@ -67,6 +69,7 @@ def figures(connection: Connection, since: datetime, until: datetime) -> Figures
         unpriced=sum(call.cost_micro_usd is None and call.socket_ghost_ms is not None for call in calls),
         socket_ghost=spread([call.socket_ghost_ms for call in calls]),
         line_ghost=spread([call.line_ghost_ms for call in calls]),
+        reaction=spread(_reactions(connection, within)),
         first_word=spread(_first_words(connection, within)),
         answer=spread(_answers(connection, within)),
         by_end=tuple(sorted(((r, reasons.count(r)) for r in set(reasons)), key=lambda pair: (-pair[1], pair[0]))),
@@ -89,6 +92,12 @@ def spread(measured: Sequence[Any]) -> Spread:
     return Spread(
         len(values), values[len(values) // 2], values[min(len(values) - 1, len(values) * 95 // 100)], values[-1]
     )
+
+
+def _reactions(connection: Connection, within: Sequence[ColumnElement[bool]]) -> list[Any]:
+    of_calls = STREAMS.join(CALLS, STREAMS.c.call_sid == CALLS.c.call_sid)
+    query = select(STREAMS.c.reaction_ms).select_from(of_calls).where(*within, STREAMS.c.reaction_ms.is_not(None))
+    return list(connection.execute(query.limit(MOST_CALLS)).scalars())
 
 
 def _first_words(connection: Connection, within: Sequence[ColumnElement[bool]]) -> list[Any]:

@@ -17,6 +17,7 @@ NUMBER_CHARS = 128  # E.164 has 16, but `sip:` and `client:` addresses call too
 E164_CHARS = 16
 TEXT_CHARS = 10_000  # of one turn, an answer, a tool's output: five minutes of speech
 LANGUAGE_CHARS = 16
+MARKS_CHARS = 512  # `chronicle.MAX_MARKS` moments of a call's first day
 
 # How a column merges when its row is written again; without one of these, what is said last is kept.
 FIRST = {"keeps": "first"}
@@ -105,6 +106,8 @@ class Stream(Base):
     frames_in: Mapped[int | None]
     frames_out: Mapped[int | None]
     barge_ins: Mapped[int | None]
+    reaction_ms: Mapped[float | None] = mapped_column(Double)
+    """The longest time from a caller's speaking over the bot to Twilio's `clear`."""
 
 
 class Turn(Base):
@@ -127,6 +130,8 @@ class Turn(Base):
     step: Mapped[str | None] = mapped_column(String(WORD_CHARS))
     latency_ms: Mapped[int | None]
     judge_ms: Mapped[int | None]
+    marks: Mapped[str | None] = mapped_column(String(MARKS_CHARS))
+    """JSON: when the caller had heard so far, in ms as `at_ms`."""
 
 
 class Answer(Base):

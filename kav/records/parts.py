@@ -41,6 +41,8 @@ class TurnFields(TypedDict, total=False):
     step: str | None
     latency_ms: float | None
     judge_ms: float | None
+    marks: str | None
+    """JSON: ms at which the caller had heard so far."""
 
 
 class BreachFields(TypedDict, total=False):

@@ -75,6 +75,7 @@ class StreamFields(TypedDict, total=False):
     frames_in: int | None
     frames_out: int | None
     barge_ins: int | None
+    reaction_ms: float | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,7 +139,8 @@ def recorded(place: Place, call_sid: str = "CApast", **known: Any) -> str:  # no
     records.save_breach(call_sid, 1, what="resume phrase missing", at_ms=7000)
     records.save_recording(call_sid, "RE" + "0" * 32, duration_s=70)
     records.save_stream(
-        f"MZ{call_sid}", call_sid, end_reason=fields["end_reason"], socket_ghost_ms=1.5, frames_in=9, barge_ins=1
-    )
+        f"MZ{call_sid}", call_sid, end_reason=fields["end_reason"], socket_ghost_ms=1.5, frames_in=9, barge_ins=1,
+        reaction_ms=4.2,
+    )  # fmt: skip
     assert records.save_usage(call_sid, "gpt-realtime-2.1", responses=3, cost_micro_usd=123_400).wait(5)
     return call_sid

@@ -8,10 +8,14 @@ import pytest
 from rehearsal.model import CallTool, Faults, Reply
 from rehearsal.speech import speak
 from rehearsal.world import World
+from tests.line.ending import record
 from tests.line.listening import HEARD_AFTER_MS, SPEECH, Talk, noise, say, talking
 
 WITHIN_MS = 250
 """How far the model's memory may be from what was heard, on a busy machine; `test_playhead_truth` is exact."""
+
+CLOCKS_APART_MS = 20
+"""Kav looks at its clock when all is sent, the stand-in when it came."""
 
 GREETING, ANSWER, SECOND = noise(1, 3000), noise(2, 1500), noise(3, 1500)
 
@@ -153,6 +157,22 @@ async def test_twice_within_300_ms(world: World) -> None:
     remembers(talk, talk.items[1], ANSWER)
     await heard_out(talk, SECOND)
     talk.hold_to_the_rules(replies=3)
+
+
+async def test_how_soon_the_bot_was_silent_is_on_record(world: World) -> None:
+    cut, quiet = await talking(world, say(GREETING), say(ANSWER)), await talking(world, say(noise(10, 300)))
+    await cut.call.until_heard(100)
+    await cut.interrupt()
+    await cut.call.until(lambda: cut.heard_ms_of(ANSWER) > 100)
+    await cut.interrupt()
+    begun = [at for at, event in cut.session.sent if event["type"] == "input_audio_buffer.speech_started"]
+    seen_ms = [(cleared - at) * 1000 for at, cleared in zip(begun, cut.call.clears, strict=True)]
+    for talk in (cut, quiet):
+        await talk.call.hang_up()
+    streams = [(await record(world, talk.call.sid, lambda found: found.whole)).streams for talk in (cut, quiet)]
+    ((interrupted,), (undisturbed,)) = streams
+    assert 0 < interrupted["reaction_ms"] <= max(seen_ms) + CLOCKS_APART_MS
+    assert undisturbed["reaction_ms"] is None
 
 
 async def test_while_a_tool_runs(world: World) -> None:
