@@ -37,6 +37,7 @@ async def test_a_lost_socket_gives_one_fresh_stream_that_says_so_and_then_an_apo
 
 async def _lose_twice(world: World, kind: str) -> None:
     talk = await talking(world)
+    await talk.call.until_heard(1000)  # of the greeting: whoever has heard nothing of it is greeted again
     since = time.monotonic()
     talk.call.drop(kind)
     await fin(talk.session.peer, since)
