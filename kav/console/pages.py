@@ -204,16 +204,7 @@ class Pages:
 
     def recording(self, recording_sid: str) -> Response:
         """Play a recording, as far as it is asked for; it comes from Twilio piece by piece."""
-        response = self._recordings.play(recording_sid)
-        extend, pieces = request.environ.get(EXTEND, int), response.response
-
-        def told() -> Iterator[Any]:
-            for piece in pieces:
-                extend()
-                yield piece
-
-        response.response = told()
-        return response
+        return self._recordings.play(recording_sid)
 
     # Figures
 

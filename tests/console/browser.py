@@ -59,9 +59,9 @@ class Operator:
         """Send a form as the browser would."""
         return self._http.post(self.url + path, data={"csrf": self.csrf, **form}, headers={"Origin": self.url})
 
-    def get(self, path: str) -> Any:  # noqa: ANN401 - aiohttp's own context manager
+    def get(self, path: str, **headers: str) -> Any:  # noqa: ANN401 - aiohttp's own context manager
         """Ask for something."""
-        return self._http.get(self.url + path, headers={"Accept": "application/json"})
+        return self._http.get(self.url + path, headers={"Accept": "application/json", **headers})
 
     async def ticket(self, flow: str = "default", **more: str) -> dict[str, str]:
         """Place a call."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -16,6 +17,7 @@ from rehearsal.model import CallTool
 from rehearsal.twilio import Call
 from rehearsal.world import World
 from tests.after_call.receivers import Mailbox, Received, http_receiver, mail_receiver, summing_up
+from tests.console.browser import PASSWORD, Operator
 from tests.line.listening import SPEECH, Talk, noise
 from tests.line.test_conversation import Judging, orders
 
@@ -67,6 +69,7 @@ async def world(told: Told, tmp_path_factory: pytest.TempPathFactory) -> AsyncIt
         "KAV_WEBHOOK_URL": told.hook.url,
         "KAV_WEBHOOK_SECRET": HOOK_SECRET,
         "KAV_METRICS_TOKEN": METRICS_TOKEN,
+        "KAV_CONSOLE_PASSWORD": PASSWORD,
         "LOG_FORMAT": "json",
         "VAD_SILENCE_MS": "200",
         "MEDIA_SILENCE_S": "2",
@@ -141,6 +144,18 @@ async def test_the_recording_is_on_record_and_only_the_operator_hears_it(world: 
     assert (status, len(sound)) == (206, 100)
     assert (await get(world, "/recordings/RE" + "0" * 32, API_TOKEN))[0] == 404
     assert (await get(world, "/recordings/..%2f..%2fAccounts", API_TOKEN))[0] == 404
+
+
+async def test_whoever_is_logged_in_hears_the_recording_on_the_call_s_page(world: World, call: Call) -> None:
+    await soon(lambda: recorded(world, call))
+    async with Operator(world.kav.url) as operator:
+        async with operator.get(f"/console/calls/{call.sid}") as answer:
+            (path,) = re.findall(r'<audio [^>]*src="([^"]+)"', await answer.text())
+        async with operator.get(path) as answer:
+            assert (answer.status, answer.content_type, len(await answer.read())) == (200, "audio/mpeg", 8000)
+        async with operator.get(path, Range="bytes=100-199") as answer:
+            assert (answer.status, len(await answer.read())) == (206, 100)
+    assert b"audio" not in (await get(world, path))[1], "a stranger gets the page on which to log in"
 
 
 async def test_metrics_tell_of_the_call_to_whoever_has_the_token(world: World, call: Call, told: Told) -> None:
