@@ -4,6 +4,7 @@ The chronicle is written by the session as things happen; here it meets the reco
 row and a turn whose words come bit by bit is stored a few times and not fifty.
 """
 
+import json
 import logging
 from datetime import datetime
 from typing import Final
@@ -67,6 +68,7 @@ class Notebook:
             step=turn.step,
             latency_ms=turn.latency_ms,
             judge_ms=turn.judge_ms,
+            marks=json.dumps(turn.marks, separators=(",", ":")) if turn.marks else None,
         )
 
     def _save_findings(self, call_sid: str, talk: Conversation, news: News) -> None:

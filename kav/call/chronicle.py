@@ -20,6 +20,9 @@ MAX_OUTPUT: Final = 2000
 """Characters of a tool's arguments and of its output that are kept."""
 
 
+MAX_MARKS: Final = 50
+"""Marks of one turn that are kept: those of its first twenty seconds or so."""
+
 TAIL_MS: Final = 100
 """A sentence of which no more than this was cut off was heard: it ends in silence, and the playhead is cautious."""
 
@@ -45,6 +48,8 @@ class Turn:
     """How much of that the judgement took."""
     audio: dict[str, int] = field(default_factory=dict)
     """Bytes of the bot's audio, by item."""
+    marks: list[int] = field(default_factory=list)
+    """When the bot's marks came back: at each, the caller had heard all that was sent before it."""
     spoken_ms: int = 0
     """How long the caller spoke, up to `at_ms`, when their turn was over."""
 
@@ -183,9 +188,16 @@ class Chronicle:
         for item_id in cut.delete:
             self.cut(item_id, 0)
 
+    def marked(self, item_id: str) -> None:
+        """The caller has heard an item up to a mark."""
+        turn = self._turn_of(item_id)
+        if turn is not None and len(turn.marks) < MAX_MARKS:
+            turn.marks.append(self.at_ms)
+            self._changed[turn.number] = turn
+
     def cut(self, item_id: str, heard_ms: int) -> None:
         """The caller heard `heard_ms` of an item and no more."""
-        turn = next((turn for turn in reversed(self.turns) if item_id in turn.audio), None)
+        turn = self._turn_of(item_id)
         if turn is None:
             return
         items = list(turn.audio)
@@ -193,6 +205,10 @@ class Chronicle:
         heard = before + heard_ms
         turn.heard_ms = heard if turn.heard_ms is None else min(turn.heard_ms, heard)
         self._changed[turn.number] = turn
+
+    def _turn_of(self, item_id: str) -> Turn | None:
+        """Return the bot's turn that an item belongs to: one of the latest."""
+        return next((turn for turn in reversed(self.turns) if item_id in turn.audio), None)
 
     def _note_latency(self, turn: Turn) -> None:
         if self._turn_ended_at is not None:

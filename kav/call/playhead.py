@@ -111,6 +111,11 @@ class Playhead:
         return frozenset(item.item_id for item in self._items)
 
     @property
+    def hearing(self) -> str:
+        """The item that the next mark to come back is about."""
+        return next((item.item_id for item in self._items if item.end > self.acknowledged), "")
+
+    @property
     def quiet(self) -> bool:
         """Whether everything that was sent is known to have been played."""
         return self.acknowledged >= self.sent

@@ -365,7 +365,9 @@ class CallSession:
     # Time
 
     def _mark_echoed(self, event: events.MarkEchoed) -> list[Action]:
-        self.playhead.acknowledge(event.at, event.name)
+        hearing = self.playhead.hearing
+        if self.playhead.acknowledge(event.at, event.name):
+            self._talk.chronicle.marked(hearing)
         return self._last_words_heard(event.at)
 
     def _last_words_heard(self, at: float) -> list[Action]:

@@ -4,6 +4,7 @@ The rows are those of `kav.records`; of a call that goes on, or is only just ove
 that the page is never behind.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -48,6 +49,8 @@ class Said:
     """What the caller's turn was taken for."""
     latency_ms: int | None
     judge_ms: int | None
+    marks: tuple[int, ...] = ()
+    """When the caller had heard so far, ms."""
 
     @property
     def ends_ms(self) -> int:
@@ -124,6 +127,7 @@ def of_chronicle(talk: Conversation) -> dict[str, Any]:
                     *("language", "step", "latency_ms", "judge_ms"),
                 )
             }
+            | {"marks": json.dumps(turn.marks)}
             for turn in chronicle.turns
         ],
         "answers": [
@@ -180,6 +184,7 @@ def _said(row: Row, judgement: str, *, switched: bool) -> Said:
         judgement=judgement,
         latency_ms=row["latency_ms"],
         judge_ms=row["judge_ms"],
+        marks=tuple(json.loads(row.get("marks") or "[]")),
     )
 
 

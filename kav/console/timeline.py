@@ -47,6 +47,14 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
+class HeardSoFar:
+    """A mark that Twilio sent back: the caller had heard the bot up to there."""
+
+    x: float
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """A moment on the ruler."""
 
@@ -61,6 +69,7 @@ class Timeline:
     width: float
     bars: tuple[Bar, ...]
     marks: tuple[Mark, ...]
+    heard_so_far: tuple[HeardSoFar, ...]
     ticks: tuple[Tick, ...]
 
 
@@ -80,9 +89,10 @@ def timeline(told: Account) -> Timeline:
     )
     events = sorted(_events(told), key=lambda event: event[1])
     marks = tuple(_flagged(Mark(kind, x(at_ms), x(at_ms), at_ms, label) for kind, at_ms, label in events))
+    heard_so_far = tuple(HeardSoFar(x(at_ms), at_ms) for turn in told.turns for at_ms in turn.marks)
     every_s = next((step for step in TICKS_S if step * 1000 * scale >= TICK_ROOM), TICKS_S[-1])
     ticks = tuple(Tick(x(second * 1000), second) for second in range(0, length_ms // 1000 + 1, every_s))
-    return Timeline(round(width, 1), bars, marks, ticks)
+    return Timeline(round(width, 1), bars, marks, heard_so_far, ticks)
 
 
 def _flagged(marks: Iterable[Mark]) -> Iterator[Mark]:
@@ -123,4 +133,5 @@ def _events(told: Account) -> Iterator[tuple[str, int, str]]:
 
 
 def _moments(told: Account) -> Iterator[int]:
-    return (at_ms for _, at_ms, _ in _events(told))
+    yield from (at_ms for _, at_ms, _ in _events(told))
+    yield from (at_ms for turn in told.turns for at_ms in turn.marks)

@@ -1,7 +1,8 @@
 """The account of a call says what was heard, not what was generated; and it misses nothing that happened."""
 
 from kav.call import events as ev
-from kav.call.chronicle import News, Turn
+from kav.call.actions import SendMark
+from kav.call.chronicle import MAX_MARKS, Chronicle, News, Turn
 from kav.call.conversation import Conversation
 from tests.call.test_conversation import FLOW, GREETING, PHRASES, Talk
 
@@ -45,6 +46,36 @@ def test_a_sentence_of_which_nothing_was_heard_is_on_record_as_unheard() -> None
     talk.speech()
     turn = news(talk).turns[-1]
     assert (turn.text, turn.heard, turn.heard_ms) == ("השעה שלוש", "", 0)
+
+
+def test_a_mark_that_came_back_stands_with_the_turn_that_it_was_heard_of() -> None:
+    talk = Talk().started()
+    talk.created()
+    talk.added("greeting")
+    for _ in range(2):
+        talk.audio("greeting", 500)
+    first, last = [action.name for action in talk.done if isinstance(action, SendMark)]
+    for name in (first, last, first, "g0:99"):
+        talk.now += 0.5
+        talk.do(ev.MarkEchoed(talk.now, name))
+    assert news(talk).turns[0].marks == [500, 1000], "those that count, once each"
+
+
+def test_a_mark_from_before_a_barge_in_was_not_heard() -> None:
+    talk = Talk().started()
+    talk.speak("greeting", 1000, GREETING)
+    late = [action.name for action in talk.done if isinstance(action, SendMark)][-1]
+    talk.speech()
+    talk.do(ev.MarkEchoed(talk.now, late))
+    assert news(talk).turns[0].marks == []
+
+
+def test_of_a_turn_without_end_so_many_marks_are_kept_and_no_more() -> None:
+    chronicle = Chronicle()
+    chronicle.spoke("r", "item", 160, "speak", "", "he")
+    for _ in range(MAX_MARKS + 5):
+        chronicle.marked("item")
+    assert len(chronicle.turns[0].marks) == MAX_MARKS
 
 
 def test_what_plays_when_the_caller_hangs_up_was_heard_so_far() -> None:

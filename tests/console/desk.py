@@ -123,7 +123,8 @@ def recorded(place: Place, call_sid: str = "CApast", **known: Any) -> str:  # no
         **(fields | known),
     )  # fmt: skip
     turns: list[dict[str, Any]] = [
-        {"who": "bot", "kind": "phrase", "text": "שלום, כאן הנציגה.", "at_ms": 150, "audio_ms": 900},
+        {"who": "bot", "kind": "phrase", "text": "שלום, כאן הנציגה.", "at_ms": 150, "audio_ms": 900,
+         "marks": "[250,1050]"},
         {"who": "caller", "kind": "caller", "text": "מה השעה?", "at_ms": 3500, "audio_ms": 900, "language": "he"},
         {
             "who": "bot", "kind": "speak", "text": "השעה שלוש. רוצה שנמשיך?", "heard": "השעה שלוש.", "at_ms": 4200,

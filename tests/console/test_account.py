@@ -131,6 +131,14 @@ def test_heard_and_discarded_words_are_drawn_apart() -> None:
     assert abs(barge_in.x - discarded.x) <= 0.2
 
 
+def test_each_mark_that_came_back_stands_where_the_bot_was_heard_to() -> None:
+    picture = timeline(told(turn(1, "bot", 1000, audio_ms=2000, marks="[1500,3000]"), turn(2, "bot", 4000)))
+    (bar, *_), (halfway, end) = picture.bars, picture.heard_so_far
+    assert (halfway.at_ms, end.at_ms) == (1500, 3000)
+    assert abs(end.x - (bar.x + bar.width)) <= 0.2
+    assert abs(halfway.x - (bar.x + bar.width / 4)) <= 0.2
+
+
 def test_every_event_has_its_mark_in_the_order_of_time() -> None:
     picture = timeline(
         told(

@@ -75,6 +75,8 @@ def test_the_picture_of_a_call_has_a_name_and_the_same_as_a_table(place: Place) 
     assert 'role="img" aria-labelledby="timeline-name timeline-told"' in html
     assert html.count('class="bar ') == 5, "two of the caller's, one whole and one cut of the bot's"
     assert "<details" in html
+    assert html.count('class="so-far"') == 2, "the marks of the greeting"
+    assert "0.25, 1.05" in shown(html)
 
 
 def test_what_was_said_is_shown_and_never_run(place: Place) -> None:

@@ -41,6 +41,8 @@ recording:
 SUMMARY = {"summary": "ביקשו לחם שחור.", "name": None, "phone": None, "reason": "לחם", "urgency": "low"}
 METRICS_TOKEN, HOOK_SECRET = "a-token-of-the-monitor", "a-secret-of-the-webhook"
 WAIT_S = 15.0
+CLOCKS_APART_S = 0.25
+"""Both count from the stream's start, each as it saw that, on a machine that is busy."""
 
 
 @dataclass
@@ -107,6 +109,13 @@ def recorded(world: World, call: Call) -> list[tuple[str, str, int]]:
         return database.execute(query, (call.sid,)).fetchall()
 
 
+def heard_so_far_ms(world: World, call: Call) -> list[int]:
+    """The marks of all the bot's turns, as they stand there."""
+    query = "SELECT marks FROM turns WHERE call_sid = ? AND who = 'bot' ORDER BY number"
+    with closing(sqlite3.connect(f"file:{world.kav.database}?mode=ro", uri=True)) as database:
+        return [at_ms for (marks,) in database.execute(query, (call.sid,)) for at_ms in json.loads(marks or "[]")]
+
+
 async def get(world: World, path: str, token: str = "", **headers: str) -> tuple[int, bytes]:
     sent = {"Authorization": f"Bearer {token}", **headers} if token else headers
     async with aiohttp.ClientSession() as http, http.get(world.kav.url + path, headers=sent) as answer:
@@ -144,6 +153,13 @@ async def test_the_recording_is_on_record_and_only_the_operator_hears_it(world: 
     assert (status, len(sound)) == (206, 100)
     assert (await get(world, "/recordings/RE" + "0" * 32, API_TOKEN))[0] == 404
     assert (await get(world, "/recordings/..%2f..%2fAccounts", API_TOKEN))[0] == 404
+
+
+async def test_when_the_caller_had_heard_so_far_is_on_record_by_the_clock_of_twilio(world: World, call: Call) -> None:
+    began_at, echoed = call.stream.started_at or 0.0, call.marks_echoed
+    await soon(lambda: len(heard_so_far_ms(world, call)) == len(echoed) > 0)
+    for at_ms, (echoed_at, _name) in zip(heard_so_far_ms(world, call), echoed, strict=True):
+        assert abs(at_ms / 1000 - (echoed_at - began_at)) < CLOCKS_APART_S
 
 
 async def test_whoever_is_logged_in_hears_the_recording_on_the_call_s_page(world: World, call: Call) -> None:
