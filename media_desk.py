@@ -237,9 +237,7 @@ class MediaDesk:
             last = now
             notes, noted = now - noted >= TAKE_EVERY_S, now if now - noted >= TAKE_EVERY_S else noted
             for stream in list(self.live):
-                self._look_after(stream, now)
-                if notes:
-                    self._note(stream)
+                self._look_after(stream, now, notes=notes)
 
     def _note(self, stream: Stream) -> None:
         """Put on record what is new of a call."""
@@ -247,12 +245,14 @@ class MediaDesk:
         if talk is not None:
             self._notebook.take(stream.call_sid, stream.stream_sid, talk)
 
-    def _look_after(self, stream: Stream, now: float) -> None:
+    def _look_after(self, stream: Stream, now: float, *, notes: bool) -> None:
         try:
             if self.hub_lag_s > LATE_HUB_S:
                 stream.forgive(now, self.hub_lag_s)
             stream.watch(now, self._settings)
             self._heed(stream.call_sid)
+            if notes:
+                self._note(stream)
         except Exception:  # the watchdog's root, a stream at a time: one that fails must not leave the others alone
             log.exception("watching failed", extra={"call_sid": stream.call_sid})
             stream.end("error", after_stream="apology")
