@@ -169,7 +169,8 @@ async def test_how_soon_the_bot_was_silent_is_on_record(world: World) -> None:
     seen_ms = [(cleared - at) * 1000 for at, cleared in zip(begun, cut.call.clears, strict=True)]
     for talk in (cut, quiet):
         await talk.call.hang_up()
-    streams = [(await record(world, talk.call.sid, lambda found: found.whole)).streams for talk in (cut, quiet)]
+    found = [await record(world, talk.call.sid, lambda row: row.whole and bool(row.streams)) for talk in (cut, quiet)]
+    streams = [row.streams for row in found]
     ((interrupted,), (undisturbed,)) = streams
     assert 0 < interrupted["reaction_ms"] <= max(seen_ms) + CLOCKS_APART_MS
     assert undisturbed["reaction_ms"] is None

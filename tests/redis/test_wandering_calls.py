@@ -144,6 +144,7 @@ async def test_all_requests_take_turns_and_every_call_is_recorded_once(town: Tow
         await talk.call.until_reported(WAIT_S)
         row = await town.row(talk.call, lambda row: row.get("line_ghost_ms") is not None)
         assert (row["end_reason"], row["status"]) == ("goodbye", "completed")
+        await talk.call.until(lambda call=talk.call: bool(town.rows("streams", call)))  # type: ignore[misc]  # bound now
         assert len(town.rows("streams", talk.call)) == 1
         assert town.hang_ups(talk.call) == 0
     seen = {(path, place) for path, place in town.crossroads.taken[before:]}
