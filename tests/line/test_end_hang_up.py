@@ -93,6 +93,7 @@ async def test_while_rest_is_down_the_hang_up_is_tried_again_until_it_is_done(wo
     world.twilio.rest.fail(503, count=6, path="/Calls/")  # all that one hang-up tries, and one look at the status
     talk, closed_at = await ended_by_kav(world, replace(DEAF, callbacks=Callbacks(missing=True)))
     await talk.call.until(lambda: talk.call.ended_at is not None, 20)
+    await talk.call.until(lambda: len(rest(world, talk.call, "POST")) == 4)  # noted once it is answered
     assert [asked.status for asked in rest(world, talk.call, "POST")] == [503, 503, 503, 200]
     assert talk.call.ended_at is not None
     assert talk.call.ended_at - closed_at >= FALLBACK_S + FIRST_RETRY_S
