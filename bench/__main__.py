@@ -33,7 +33,7 @@ PARTS: dict[str, Part] = {
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure Kav over loopback, on one core.")
     parser.add_argument("part", nargs="*", choices=[[], *PARTS], help="default: all")
-    parser.add_argument("--quick", action="store_true", help="fewer calls, under 90 s")
+    parser.add_argument("--quick", action="store_true", help="fewer calls, some two minutes")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     options = parser.parse_args(arguments)
     gc.disable()  # the bench's own pauses would be measured

@@ -28,7 +28,7 @@ WITHHELD: Final = "anonymous"
 
 NO_NUMBERS: Final = frozenset({"+266696687", "+7378742833", "+2562533", "+8566696", "+86282452253", "+464"})
 """What Twilio passes on for callers without a number: ANONYMOUS, RESTRICTED, BLOCKED, UNKNOWN, UNAVAILABLE and none,
-as keyed on a telephone (Twilio help centre, "calls from strange numbers")."""
+as keyed on a telephone (unverified: no stored source has the list; any other withheld form is told by its shape)."""
 
 
 @dataclass(frozen=True, slots=True)

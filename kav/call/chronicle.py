@@ -111,7 +111,7 @@ class Chronicle:
     _new_answers: dict[str, Answer] = field(default_factory=dict)
     _new_tools: dict[str, ToolRun] = field(default_factory=dict)
     _told_breaches: int = 0
-    _told_usage: Usage = field(default_factory=Usage)
+    _told_usage: tuple[Usage, float] = (Usage(), 0.0)
     _speaking: tuple[str, Turn] | None = None
     """The response that is being spoken, and its turn."""
     _caller_items: dict[str, Turn] = field(default_factory=dict)
@@ -254,7 +254,8 @@ class Chronicle:
 
     def news(self) -> News | None:
         """Return what has happened since the last call of this, or None."""
-        usage = self.usage if self.usage != self._told_usage else None
+        used = (self.usage, self.transcribed_s)
+        usage = self.usage if used != self._told_usage else None
         told, self._told_breaches = self._told_breaches, len(self.breaches)
         if not (self._changed or self._new_answers or self._new_tools or usage or told < len(self.breaches)):
             return None
@@ -268,6 +269,6 @@ class Chronicle:
             tools=tuple(self._new_tools.values()),
             usage=usage,
         )
-        self._told_usage = self.usage
+        self._told_usage = used
         self._changed, self._new_answers, self._new_tools = {}, {}, {}
         return news

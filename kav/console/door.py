@@ -132,7 +132,7 @@ class Door:
         session.clear()
 
     def csrf_token(self) -> str:
-        """Return the token that every form of this session brings back."""
+        """Return the token that every form brings back, from one login to the next."""
         if "csrf" not in session:
             session["csrf"] = secrets.token_urlsafe(24)
         token: str = session["csrf"]

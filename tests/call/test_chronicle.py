@@ -178,3 +178,13 @@ def test_a_share_of_words_never_ends_within_one() -> None:
 def test_a_sentence_whose_last_breath_was_cut_off_was_heard() -> None:
     turn = Turn(1, "bot", "speak", 0, text="באיזו עיר אתם?", audio={"i": 8000}, heard_ms=930)
     assert turn.heard == "באיזו עיר אתם?"
+
+
+def test_what_the_transcriber_has_counted_is_news_by_itself() -> None:
+    talk = greeted()
+    talk.turn()
+    news(talk)
+    talk.do(ev.CallerWords(talk.now, "user_item", "אני בחיפה", seconds=1.5))
+    assert news(talk).usage is not None
+    assert talk.talk.chronicle.transcribed_s == 1.5
+    assert talk.talk.chronicle.news() is None
