@@ -64,6 +64,8 @@ class Expect(Strict):
     """What is on record that the model did and may not do, all of it; with its detail behind a colon."""
     languages: tuple[str, ...] | None = None
     """What the bot spoke, from one switch to the next."""
+    translated: int | None = Field(default=None, ge=0)
+    """How many of Kav's own sentences are on record as translated by the model."""
     statuses: tuple[str, ...] | None = None
     """Twilio's status callbacks."""
     streams: int | None = Field(default=None, ge=0)

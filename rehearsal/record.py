@@ -25,6 +25,8 @@ class Record:
     """What the model did, and with what, e.g. `wrong language: he`."""
     languages: tuple[str, ...] = ()
     """What the bot spoke, from one switch to the next."""
+    translated: int = 0
+    """How many of Kav's own sentences the model has translated."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,9 @@ def compare(expect: Expect, record: Record, caller: str) -> Iterator[Finding]:
     if expect.languages is not None:
         spoken = ", ".join(record.languages) or "nothing"
         yield Finding(f"the bot spoke {', '.join(expect.languages)}", expect.languages == record.languages, spoken)
+    if expect.translated is not None:
+        right = expect.translated == record.translated
+        yield Finding(f"on record as translated: {expect.translated}", right, str(record.translated))
 
 
 def _told(answers: Mapping[str, Answer | str]) -> str:
@@ -81,9 +86,11 @@ def read(database: Path, call_sid: str) -> Record:
         answers = rows("SELECT step, value, unanswered FROM answers WHERE call_sid = ? ORDER BY position")
         breaches = rows("SELECT what, detail FROM breaches WHERE call_sid = ? ORDER BY number")
         spoken = rows("SELECT language FROM turns WHERE call_sid = ? AND who = 'bot' ORDER BY number")
+        translated = rows("SELECT kind FROM turns WHERE call_sid = ? AND kind = 'translated'")
     return Record(
         end_reason=ends[0][0] if ends else None,
         answers={step or "": Answer(unanswered=why or "") if value is None else value for step, value, why in answers},
         breaches=tuple(f"{what}: {detail}" if detail else what or "" for what, detail in breaches),
         languages=tuple(language or "" for (language,), _ in groupby(spoken)),
+        translated=len(translated),
     )

@@ -34,7 +34,8 @@ class Turn:
     number: int
     who: Who
     kind: str
-    """`caller`, `keys`, or the kind of the bot's reply: `phrase`, `speak`, `answer`."""
+    """`caller`, `keys`, or the kind of the bot's reply: `phrase`, `speak`, `answer`; `translated` for the first two
+    where the model has translated Kav's own sentences, for the language has none."""
     at_ms: int
     phrase: str = ""
     text: str = ""

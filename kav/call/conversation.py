@@ -248,7 +248,14 @@ class Conversation:
 
     def sounds(self, reply: Reply, response_id: str, item_id: str, length: int) -> None:
         """The bot sounds: `length` bytes of a reply."""
-        self.chronicle.spoke(response_id, item_id, length, reply.kind, reply.phrase, reply.language)
+        kind = "translated" if self._translates(reply) else reply.kind
+        self.chronicle.spoke(response_id, item_id, length, kind, reply.phrase, reply.language)
+
+    def _translates(self, reply: Reply) -> bool:
+        """Whether sentences of Kav's own stand in a reply in the model's words, for its language has none."""
+        if reply.kind == "phrase":
+            return not reply.text
+        return reply.kind == "speak" and reply.language not in self.phrases
 
     def words_said(self, reply: Reply, response_id: str, words: str) -> None:
         """The bot's words of a reply, as far as it has said them."""

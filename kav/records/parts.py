@@ -28,7 +28,7 @@ class TurnFields(TypedDict, total=False):
     at_ms: int | None
     who: Literal["caller", "bot"] | None
     kind: str | None
-    """`caller`, `keys`, `phrase`, `speak` or `answer`."""
+    """`caller`, `keys`, `phrase`, `speak`, `answer` or `translated`; see `kav.call.chronicle.Turn`."""
     phrase: str | None
     text: str | None
     """All that was said, or generated."""

@@ -89,3 +89,16 @@ def test_in_a_language_without_texts_there_is_nothing_exact_to_ask_for() -> None
     talk.says("Merci. C'est urgent ?")
     assert talk.asked_for().kind == "speak"
     assert talk.talk.breaches == []
+
+
+def test_a_sentence_that_the_model_translates_is_on_record_as_translated() -> None:
+    talk = Talk().started()
+    talk.says(talk.asked_for().text)
+    talk.turn()
+    talk.judge("answer_step", step="city", value="Haïfa", language="fr")
+    talk.says("Merci. C'est urgent ?")
+    talk.turn()
+    talk.judge("end_call", language="fr")
+    talk.says("Au revoir.")
+    kinds = [turn.kind for turn in talk.talk.chronicle.turns if turn.who == "bot"]
+    assert kinds == ["phrase", "translated", "translated"]
