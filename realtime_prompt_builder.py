@@ -1,8 +1,8 @@
 """Words for the model: its instructions, its tools, and Kav's fixed phrases by id and language.
 
 The instructions are one constant prefix for the whole call; what changes travels as appended system items, one before
-each request: what to judge, or what to say. Texts are data: the phrases live in `kav/phrases/<language>.yaml`, a file
-for each language, and a business's own in its flow file.
+each request: what to judge, or what to say. Texts are data: the instructions live in `kav/instructions.yaml`, the
+phrases in `kav/phrases/<language>.yaml`, a file for each language, and a business's own in its flow file.
 """
 
 from collections.abc import Iterator, Mapping
@@ -43,47 +43,10 @@ PHRASE_IDS: Final = (
     "do_not_call",
 )
 
-IDENTITY: Final = """\
-# Who you are
-You are the digital representative of {business}, on the telephone. Say so if you are asked; never claim to be a person.
-In Hebrew you speak of yourself in the {gender}.
-
-# How you speak
-Short, clear and human: one or two sentences, then let the caller speak. Never read out symbols, lists or links.
-Spoken Hebrew: numbers, prices, dates and hours in words, as one says them on the telephone, in the right grammatical
-gender (שלוש דלתות, שלושה חודשים, השעה שלוש וחצי); telephone numbers digit by digit. Address the caller in the plural.
-"""
-
-SUPREME_RULE: Final = """
-# The supreme rule
-Before every reply ask yourself: did the caller ask a question? If so, answer it first, briefly, from the facts below
-or from what a tool returned. If you do not know, say so. Never say that something was done, ordered or booked unless
-you were told that it was.
-"""
-
-FLOW_RULE: Final = """
-# The script
-The business has a script of questions, and a system message tells you which one is active. Exactly one is: never ask
-another, never ask two at once, never return to an earlier one, and do not say goodbye on your own. When you are asked
-to judge the caller's last turn, call exactly one tool. When you are told what to say, say that.
-"""
-
-LANGUAGE_RULE: Final = """
-# Language
-{language} at first. A caller who speaks another language gets that language at once and for the rest of the call,
-unmixed; if they switch again, so do you. A name, a brand, a number or one borrowed word is no other language.
-"""
-
-CLOSING_RULE: Final = """
-# Goodbye
-When the caller has taken leave, and only then, say exactly “{closing}”, in the caller's language. Thanks alone are no
-leave.
-"""
-
-FIXED_RULE: Final = """
-# Fixed sentences
-A system message may give you a sentence between « and ». Say exactly that sentence, word for word, and nothing else.
-"""
+INSTRUCTIONS: Final[Mapping[str, Any]] = yaml.safe_load(
+    (Path(__file__).parent / "kav" / "instructions.yaml").read_text(encoding="utf-8")
+)
+"""The constant prefix's parts, in Hebrew; their order is told by `build_instructions`."""
 
 MAX_PROMPT_TOKENS: Final = 16_384
 """What instructions and tools may take together (Realtime API); estimated below, on the safe side."""
@@ -242,18 +205,24 @@ def language_name(language: str) -> str:
 
 
 def build_instructions(flow: Flow) -> str:
-    """Return the constant prefix of a call: identity, supreme rule, script, language, fixed sentences, facts."""
-    parts = [IDENTITY.format(business=flow.business, gender="feminine" if flow.gender == "female" else "masculine")]
-    parts.append(SUPREME_RULE)
-    closing = flow.closing.get(flow.language, "")
-    parts.append(FLOW_RULE if flow.steps else CLOSING_RULE.format(closing=closing))
-    parts += [LANGUAGE_RULE.format(language=language_name(flow.language)), FIXED_RULE]
-    if flow.facts:
-        parts.append(f"\n# Facts\n{flow.facts.strip()}\n")
-    if flow.hours is not None:
-        days = "; ".join(f"{day} {', '.join(spans) or 'closed'}" for day, spans in flow.hours.days.items())
-        parts.append(f"\n# Opening hours ({flow.hours.timezone})\n{days}\n")
-    return "".join(parts)
+    """Return the constant prefix of a call, by its rules: who speaks, how, the supreme rule, the script, languages,
+    spoken Hebrew, then what the business knows; last, how a fixed sentence is given.
+    """
+    hours = flow.hours.days.items() if flow.hours is not None else ()
+    filling = {
+        "business": flow.business,
+        "direction": INSTRUCTIONS["direction"][flow.direction],
+        "gender": INSTRUCTIONS["gender"][flow.gender],
+        "language": INSTRUCTIONS["languages"].get(flow.language, language_name(flow.language)),
+        "closing": flow.closing.get(flow.language, ""),
+        "facts": flow.facts.strip(),
+        "timezone": flow.hours.timezone if flow.hours is not None else "",
+        "hours": "; ".join(f"{day} {', '.join(spans) or 'closed'}" for day, spans in hours),
+    }
+    script = "script" if flow.steps else "no_script"
+    known = [*(["facts"] if flow.facts else []), *(["hours"] if flow.hours is not None else [])]
+    parts = ("identity", "brevity", "supreme", script, "language", "spoken", *known, "fixed")
+    return "".join(INSTRUCTIONS[part].format(**filling) for part in parts)
 
 
 def judge_tools() -> list[dict[str, Any]]:

@@ -6,11 +6,12 @@ from dataclasses import replace
 import pytest
 
 from kav.call.actions import RequestResponse
+from kav.call.events import Direction
 from kav.call.flow import Flow
 from kav.call.flow_lock import Directive
 from kav.flow_files import load_flows
 from kav.settings import Settings
-from realtime_prompt_builder import TOOL_WORDS, build_session, load_phrases, order, own_tools
+from realtime_prompt_builder import TOOL_WORDS, build_instructions, build_session, load_phrases, order, own_tools
 
 PHRASES = load_phrases()
 FLOWS = load_flows().flows
@@ -22,9 +23,24 @@ def test_the_prefix_says_who_speaks_the_supreme_rule_and_the_facts(flow: Flow) -
     session = build_session(Settings(_env_file=None), flow)  # type: ignore[call-arg]  # pydantic-settings' own argument
     words = session["instructions"]
     assert flow.business in words
-    assert "supreme rule" in words
     assert flow.facts.strip() in words
     assert "language" not in session["audio"]["input"]["transcription"], "transcription is never pinned"
+
+
+@pytest.mark.parametrize("flow", FLOWS, ids=lambda flow: flow.id)
+def test_the_prefix_holds_every_rule_in_its_order(flow: Flow) -> None:
+    words = build_instructions(flow)
+    rules = ["מי מדבר", "איך מדברים", "הכלל העליון", "נעילת התסריט" if flow.steps else "פרידה", "שפה", "עברית מדוברת"]
+    rules += [*(["עובדות"] if flow.facts else []), *(["שעות הפתיחה"] if flow.hours else []), "משפטים קבועים"]
+    places = [words.index(f"# {rule}") for rule in rules]
+    assert places == sorted(places)
+    assert words.count("\n# ") + 1 == len(rules), "and no other"
+    assert "{" not in words.replace(flow.facts.strip(), "")
+
+
+@pytest.mark.parametrize(("direction", "told"), [("inbound", "התקשר אל העסק"), ("outbound", "העסק התקשר אל")])
+def test_the_prefix_says_who_has_called_whom(direction: Direction, told: str) -> None:
+    assert told in build_instructions(_with(FLOWS[0], direction=direction))
 
 
 @pytest.mark.parametrize("language", ["he", "en", "ar", "ru", "fr"])

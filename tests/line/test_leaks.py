@@ -91,7 +91,7 @@ WAYS: tuple[Way, ...] = (
 @pytest.fixture(scope="module")
 async def world() -> AsyncIterator[World]:
     """Short sentences and little patience, so that many calls fit into little time."""
-    settings = {"ENTRY_TTL_S": "1", "MEDIA_SILENCE_S": "1", "HANGUP_FALLBACK_S": "0.5", "DRAIN_SECONDS": "0"}
+    settings = {"ENTRY_TTL_S": "1", "MEDIA_SILENCE_S": "1", "HANGUP_FALLBACK_S": "2", "DRAIN_SECONDS": "0"}
     settings |= {"MODEL_RECONNECTS": "0"}  # a model that is lost ends its call here: the other way has tests of its own
     async with World(settings, speak=lambda text, language: hum(text[:4], language)) as world:
         yield world
