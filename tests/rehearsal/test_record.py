@@ -15,18 +15,20 @@ RIGHT = Record(
     answers={"city": "חיפה", "phone": CALLER, "when": Answer(unanswered="dont_know")},
     breaches=("wrong language: he",),
     languages=("he", "en"),
+    translated=1,
 )
 EXPECT = Expect(
     end_reason="goodbye",
     answers={"city": "חיפה", "phone": "caller_id", "when": Answer(unanswered="dont_know")},
     breaches=("wrong language: he",),
     languages=("he", "en"),
+    translated=1,
 )
 
 
 def test_a_record_that_is_as_expected_has_nothing_against_it() -> None:
     findings = list(compare(EXPECT, RIGHT, CALLER))
-    assert len(findings) == 4
+    assert len(findings) == 5
     assert all(finding.ok for finding in findings)
 
 
@@ -37,12 +39,16 @@ def test_what_nobody_asks_for_is_not_looked_at() -> None:
 @pytest.mark.parametrize(
     ("wrong", "seen"),
     [
-        (Record(None, RIGHT.answers, RIGHT.breaches, RIGHT.languages), "no reason"),
-        (Record("goodbye", {"city": "עכו"}, RIGHT.breaches, RIGHT.languages), "city «עכו»"),
-        (Record("goodbye", {**RIGHT.answers, "name": "דנה"}, RIGHT.breaches, RIGHT.languages), "name «דנה»"),
-        (Record("goodbye", {"when": Answer(unanswered="refused")}, RIGHT.breaches, RIGHT.languages), "when (refused)"),
-        (Record("goodbye", RIGHT.answers, (), RIGHT.languages), "nothing"),
-        (Record("goodbye", RIGHT.answers, RIGHT.breaches, ("he",)), "he"),
+        (Record(None, RIGHT.answers, RIGHT.breaches, RIGHT.languages, 1), "no reason"),
+        (Record("goodbye", {"city": "עכו"}, RIGHT.breaches, RIGHT.languages, 1), "city «עכו»"),
+        (Record("goodbye", {**RIGHT.answers, "name": "דנה"}, RIGHT.breaches, RIGHT.languages, 1), "name «דנה»"),
+        (
+            Record("goodbye", {"when": Answer(unanswered="refused")}, RIGHT.breaches, RIGHT.languages, 1),
+            "when (refused)",
+        ),
+        (Record("goodbye", RIGHT.answers, (), RIGHT.languages, 1), "nothing"),
+        (Record("goodbye", RIGHT.answers, RIGHT.breaches, ("he",), 1), "he"),
+        (Record("goodbye", RIGHT.answers, RIGHT.breaches, RIGHT.languages, 2), "2"),
     ],
 )
 def test_each_difference_is_told_with_what_is_there_instead(wrong: Record, seen: str) -> None:
@@ -54,7 +60,7 @@ TABLES = """
 CREATE TABLE calls (call_sid, end_reason);
 CREATE TABLE answers (call_sid, step, value, unanswered, position);
 CREATE TABLE breaches (call_sid, number, what, detail);
-CREATE TABLE turns (call_sid, number, who, language);
+CREATE TABLE turns (call_sid, number, who, language, kind);
 """
 """As much of Kav's tables as is read."""
 
@@ -73,8 +79,8 @@ def database(tmp_path: Path) -> Path:
         )
         connection.execute("INSERT INTO breaches VALUES ('CA1', 1, 'wrong language', 'he'), ('CA2', 1, 'other', '')")
         connection.execute(
-            "INSERT INTO turns VALUES ('CA1', 1, 'bot', 'he'), ('CA1', 2, 'caller', 'ru'), ('CA1', 3, 'bot', 'en'),"
-            " ('CA1', 4, 'bot', 'en')"
+            "INSERT INTO turns VALUES ('CA1', 1, 'bot', 'he', 'phrase'), ('CA1', 2, 'caller', 'ru', 'caller'),"
+            " ('CA1', 3, 'bot', 'en', 'translated'), ('CA1', 4, 'bot', 'en', 'speak'), ('CA2', 1, 'bot', 'he', 'translated')"
         )
     return path
 
