@@ -80,7 +80,8 @@ def database(tmp_path: Path) -> Path:
         connection.execute("INSERT INTO breaches VALUES ('CA1', 1, 'wrong language', 'he'), ('CA2', 1, 'other', '')")
         connection.execute(
             "INSERT INTO turns VALUES ('CA1', 1, 'bot', 'he', 'phrase'), ('CA1', 2, 'caller', 'ru', 'caller'),"
-            " ('CA1', 3, 'bot', 'en', 'translated'), ('CA1', 4, 'bot', 'en', 'speak'), ('CA2', 1, 'bot', 'he', 'translated')"
+            " ('CA1', 3, 'bot', 'en', 'translated'), ('CA1', 4, 'bot', 'en', 'speak'),"
+            " ('CA2', 1, 'bot', 'he', 'translated')"
         )
     return path
 
