@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 FUZZ_SECONDS ?= 600
-CODE := app.py call_aftermath.py call_notebook.py media_desk.py media_ws_ai.py realtime_prompt_builder.py routes_calls.py routes_records.py routes_metrics.py routes_recordings.py routes_twilio.py stream_registry.py twilio_gate.py kav
+CODE := $(wildcard *.py) kav
 
 .PHONY: run test rehearse bench chaos fuzz lint security clean
 

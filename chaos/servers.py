@@ -50,6 +50,11 @@ class Servers:
         return self._postgres.url() if self._postgres is not None else f"sqlite:///{self._folder / 'kav.db'}"
 
     @property
+    def ports(self) -> list[int]:
+        """Where the servers listen."""
+        return [server.port for server in (self._postgres, self._redis) if server is not None]
+
+    @property
     def settings(self) -> Mapping[str, str]:
         """What Kav is told of it."""
         shared = {"REDIS_URL": self._redis.url} if self._redis is not None else {}

@@ -14,8 +14,8 @@ AT_A_TIME = 40
 CALL_S = 1.0
 LOOKS = 8
 COUNTED = ("descriptors", "greenlets", "models", "sockets")
-POOLED = 5
-"""Connections that pools keep or let go as they like."""
+IN_PASSING = 5
+"""Of what comes and goes: a request of Twilio's, a thread of a pool's."""
 GROWTH = 1.10
 """Memory after the last calls, as a multiple of what it was after the first quarter: an allocator's own, no leak's."""
 
@@ -33,7 +33,7 @@ async def soak(calls: int, seed: int) -> Report:
         early, late = looks[LOOKS // 4], looks[-1]
         report.promise("memory, late by early", late["rss_mb"] / early["rss_mb"], GROWTH, "x")
         for name in COUNTED:
-            report.promise(f"{name} more than early", max(0, late[name] - early[name]), POOLED, "")
+            report.promise(f"{name} more than early", max(0, late[name] - early[name]), IN_PASSING, "")
     return report
 
 

@@ -10,8 +10,10 @@ from typing import Final
 
 from bench.report import Report, Table, percentile
 from chaos.caller import Talker, live
+from chaos.descriptors import descriptors
 from chaos.servers import Servers
 from chaos.troubles import OF_A_CALL, stand_still
+from kav.shared.link import MAX_CONNECTIONS
 from rehearsal.model.mulaw import hum
 from rehearsal.twilio.webhooks import Unanswered
 from rehearsal.world import World
@@ -37,9 +39,9 @@ GHOST_MS: Final = 1000.0
 """Close frame and FIN on both sockets, in a storm, on a busy machine: what a human would still call at once."""
 CROSSED: Final = ("cancel-not-active",)
 """Crosses with the model's own end on the wire, above all when a process stands still; to the API it is no error."""
-POOLED: Final = {"descriptors": 5}
-"""Connections that pools keep or let go as they like."""
-COUNTED: Final = ("calls", "streams", "sockets", "models", "entries", "greenlets", "descriptors")
+POOLED: Final = {"pooled connections": MAX_CONNECTIONS}
+"""Connections to Redis and the database, which their pools keep or let go as they like; else nothing may grow."""
+COUNTED: Final = ("calls", "streams", "sockets", "models", "entries", "greenlets")
 
 
 async def storm(calls: int, seconds: float, seed: int) -> Report:
@@ -51,11 +53,11 @@ async def storm(calls: int, seconds: float, seed: int) -> Report:
     ):
         print(servers.names, flush=True)
         await _first_calls(world, chance)
-        before = await _settled(world, {})
+        before = await _settled(world, servers, {})
         talkers: list[Talker] = []
         met = await _blow(world, servers, talkers, calls, seconds, chance)
         ended = await _all_ended(talkers)
-        after = await _settled(world, before)
+        after = await _settled(world, servers, before)
         _tell(report, servers, talkers, met)
         _judge(report, world, servers, talkers, ended, before, after)
     return report
@@ -120,12 +122,13 @@ async def _all_ended(talkers: Sequence[Talker]) -> list[Talker]:
     return [talker for talker in await asyncio.gather(*map(one, talkers)) if talker is not None]
 
 
-async def _settled(world: World, before: dict[str, int]) -> dict[str, int]:
+async def _settled(world: World, servers: Servers, before: dict[str, int]) -> dict[str, int]:
     """Wait until nothing more is there than before; return what is there then."""
     deadline = time.monotonic() + SETTLES_WITHIN_S
     while True:
         figures = await world.kav.health()
         now = {name: figures[name] for name in COUNTED} | {"records that wait": figures["records"]["waiting"]}
+        now |= descriptors(world.kav.pid, servers.ports)
         more = [name for name in now if now[name] > before.get(name, 0) + POOLED.get(name, 0)]
         calm = not (now["entries"] or now["sockets"] or now["models"] or now["records that wait"])
         if time.monotonic() > deadline or (calm and not (before and more)):
