@@ -107,14 +107,15 @@ def create_app(settings: Settings | None = None) -> Flask:
     aftermath = call_aftermath.Aftermath(settings, records, rest, after_call)
     shared = open_shared(settings, phrases)
     tickets = shared.tickets if shared is not None else Tickets()
-    gate, admission = twilio_gate.Gate(settings), Admission(settings, media)
+    counts = shared.counts if shared is not None else None
+    gate, admission = twilio_gate.Gate(settings), Admission(settings, media, counts)
     twilio = routes_twilio.Desk(settings, media, records, phrases, flows, tickets, admission)
     parts_of = (settings, records, rest, media, aftermath, after_call, flows, twilio, admission, shared)
     app.extensions["kav"] = Kav(*parts_of)
     if shared is not None:
         shared.init_app(app)
     routes_twilio.init_app(app, twilio, gate)
-    parts = routes_calls.Parts(settings, flows, media, records, rest, tickets)
+    parts = routes_calls.Parts(settings, flows, media, records, rest, tickets, counts)
     call_desk = routes_calls.CallDesk(parts)
     routes_calls.init_app(app, call_desk)
     routes_records.init_app(app, routes_records.RecordDesk(parts), call_desk)
@@ -225,7 +226,7 @@ def serve(settings: Settings) -> None:
     if kav.shared is not None:
         kav.shared.start()
     gevent.spawn(kav.media.watch)
-    gevent.spawn(kav.admission.load_spending, kav.records)
+    gevent.spawn(kav.admission.watch_spending, kav.records)
     aftermath = gevent.spawn(kav.aftermath.run)
     server.start()
     _announce(settings, server.server_port or settings.PORT)
@@ -255,6 +256,7 @@ def _leave(kav: Kav, server: WSGIServer, aftermath: "gevent.Greenlet[..., None]"
     kav.media.stop()
     server.stop(timeout=countdown.take(SHUTDOWN_GRACE_S, leave_s=2 * RECORDS_S))
     kav.aftermath.stop()
+    kav.admission.stop()
     aftermath.join(countdown.take(SHUTDOWN_GRACE_S, leave_s=2 * RECORDS_S))
     if kav.shared is not None:
         kav.shared.stop()

@@ -1,20 +1,21 @@
 """Asks whether a new call may be taken: gathers how things are, and leaves the ruling to `kav.call.admission`.
 
-Everything is kept in memory: on the voice webhook's way there is no database.
+On the voice webhook's way there is no database: what the day has cost is read beside it. What several processes count
+together they ask Redis for, which the webhook waits for anyhow.
 """
 
 import logging
 import math
 import time
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
-import gevent
+from gevent.event import Event
 from sqlalchemy.exc import SQLAlchemyError
 
 import stream_registry
-from kav.call.admission import Callers, Limits, Load, Verdict, is_blocked, rule
+from kav.call.admission import Callers, Counted, Counts, Limits, Load, Verdict, is_blocked, is_withheld, rule
 from kav.records import Records
 from kav.records.errors import RecordsError
 from kav.settings import Settings
@@ -22,8 +23,8 @@ from media_desk import MediaDesk
 from stream_registry import Entry
 
 MICRO: Final = 1_000_000
-READ_AGAIN_S: Final = 30.0
-"""Pause before what was spent before the boot is asked for again, while the database is away."""
+READ_SPENDING_S: Final = 10.0
+"""How old may be what is known of other processes' spending; one's own is known at once."""
 
 log = logging.getLogger(__name__)
 
@@ -31,38 +32,58 @@ log = logging.getLogger(__name__)
 class Admission:
     """The limits of one installation, and who has called."""
 
-    def __init__(self, settings: Settings, media: MediaDesk) -> None:
-        self._settings, self._media = settings, media
+    def __init__(self, settings: Settings, media: MediaDesk, counts: Counts | None = None) -> None:
+        self._settings, self._media, self._counts = settings, media, counts
         self._callers = Callers()
+        self._stopping = Event()
 
     def rule(self, entry: Entry) -> Verdict:
         """Say what becomes of a call that has just come in, and count it."""
-        verdict = rule(self._load(entry), self._limits(entry), has_human=entry["flow"].transfer is not None)
+        load = self._load(entry, self._counted(entry))
+        verdict = rule(load, self._limits(entry), has_human=entry["flow"].transfer is not None)
         self._callers.note(entry["from_number"], time.monotonic())
         if verdict != "take":
             log.warning("call not taken: %s", verdict, extra={"call_sid": entry["call_sid"]})
         return verdict
 
-    def load_spending(self, records: Records) -> None:
-        """Learn what was spent today before this process began; asks until the database answers."""
-        if not self._settings.DAILY_SPEND_CAP_USD:
-            return
-        day, until = today(self._settings), datetime.now(UTC)
-        since = datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(self._settings.KAV_TIMEZONE))
-        while today(self._settings) == day:
+    def watch_spending(self, records: Records) -> None:
+        """Learn again and again, until `stop`, what all processes have spent today, before this one's boot as well."""
+        away = False
+        while self._settings.DAILY_SPEND_CAP_USD:
             try:
-                self._media.spending.before(day, records.cost_micro_usd(since, until))
-                return
+                self._read_spending(records)
+                away = False
             except (RecordsError, SQLAlchemyError):
-                log.warning("what was spent today cannot be read; asking again in %d s", READ_AGAIN_S)
-                gevent.sleep(READ_AGAIN_S)
+                if not away:
+                    log.warning("what was spent today cannot be read; asking again every %d s", READ_SPENDING_S)
+                away = True
+            if self._stopping.wait(READ_SPENDING_S):
+                return
 
-    def _load(self, entry: Entry) -> Load:
+    def stop(self) -> None:
+        """Ask the records no more."""
+        self._stopping.set()
+
+    def _read_spending(self, records: Records) -> None:
+        day = today(self._settings)
+        since = datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(self._settings.KAV_TIMEZONE))
+        self._media.spending.recorded(day, records.cost_micro_usd(since, datetime.now(UTC) + timedelta(days=1)))
+
+    def _counted(self, entry: Entry) -> Counted:
+        """Return what all processes have counted, so far as it matters and they know of each other."""
+        number = "" if is_withheld(entry["from_number"]) else entry["from_number"]
+        business = entry["business"] if entry["flow"].max_calls else ""
+        told = self._counts.count(entry["call_sid"], number, business) if self._counts is not None else None
+        return told or Counted(0, 0)
+
+    def _load(self, entry: Entry, counted: Counted) -> Load:
         others = [each for each in stream_registry.registry.values() if not each["ended"] and each is not entry]
+        of_business = sum(each["business"] == entry["business"] for each in others)
+        of_caller = self._callers.count(entry["from_number"], time.monotonic())
         return Load(
             calls=max(len(others), self._media.sockets),
-            business_calls=sum(each["business"] == entry["business"] for each in others),
-            caller_calls=self._callers.count(entry["from_number"], time.monotonic()),
+            business_calls=max(of_business, counted.business_calls),
+            caller_calls=max(of_caller, counted.caller_calls),
             blocked=is_blocked(entry["from_number"], self._settings.BLOCKED_NUMBERS),
             late=self._media.lateness.late,
             draining=self._media.draining,

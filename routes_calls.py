@@ -26,6 +26,7 @@ import realtime_prompt_builder as prompt
 import stream_registry
 from call_admission import spent_out
 from kav.bearer import is_bearer
+from kav.call.admission import Counts
 from kav.call.flow import Flow
 from kav.call.variables import MAX_VALUE, fill, harmless
 from kav.dialling import NotDialableError, e164, is_open
@@ -102,6 +103,8 @@ class Parts:
     records: Records
     rest: TwilioRest
     tickets: Tickets
+    counts: Counts | None = None
+    """What several processes count together."""
 
 
 class CallDesk:
@@ -212,16 +215,24 @@ class CallDesk:
         if spent_out(self._parts.settings, self._parts.media):
             remedy = "ask again tomorrow, or raise DAILY_SPEND_CAP_USD"
             raise Refused(429, "spent", "the models have cost today what DAILY_SPEND_CAP_USD allows", remedy, 3600)
-        wait_s = self._rate.wait_s(now)
+        self._check_rate(self._rate.wait_s(now))
+
+    def _check_rate(self, wait_s: float) -> None:
         if wait_s:
             message = f"{self._parts.settings.CALLS_PER_MINUTE} calls were placed within a minute (CALLS_PER_MINUTE)"
             raise Refused(429, "rate_limited", message, f"ask again in {wait_s:.0f} s", wait_s)
 
     def _keep(self, order: Order) -> str:
-        """Count the order, and return the ticket under which its call will be known."""
+        """Count the order, and return the ticket under which its call will be known. Raises Refused."""
         self._rate.take(order.at)
         ticket = secrets.token_urlsafe(24)
         self._parts.tickets.keep(ticket, order)
+        if self._parts.counts is not None:
+            try:
+                self._check_rate(self._parts.counts.place(ticket, self._parts.settings.CALLS_PER_MINUTE) or 0.0)
+            except Refused:
+                self._parts.tickets.drop(ticket)
+                raise
         return ticket
 
     def _ask_twilio(self, order: Order, ticket: str) -> str:

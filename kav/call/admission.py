@@ -7,7 +7,7 @@ from collections import Counter, deque
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple, Protocol
 
 Verdict = Literal["take", "transfer", "busy", "too_many_calls", "closed_for_today"]
 """Take the call, pass it to the business's human, or say the phrase of that id and hang up."""
@@ -56,6 +56,25 @@ class Load:
     draining: bool = False
     """The process is about to stop."""
     spent_micro_usd: int = 0
+
+
+class Counted(NamedTuple):
+    """A new call among those of all processes; it does not count itself."""
+
+    caller_calls: int
+    """Of the same caller, within the hour."""
+    business_calls: int
+    """Of the same business, that go on."""
+
+
+class Counts(Protocol):
+    """What several processes count together; None: nobody knows of the others."""
+
+    def count(self, call_sid: str, number: str, business: str) -> Counted | None:
+        """Count a new call; a number or a business that is empty is not counted."""
+
+    def place(self, ticket: str, per_minute: int) -> float | None:
+        """Count a call that is to be placed, unless it must wait; returns for how many seconds."""
 
 
 def rule(load: Load, limits: Limits, *, has_human: bool) -> Verdict:
@@ -158,10 +177,10 @@ class Spending:
         self._turn_to(day)
         return self._micro_usd
 
-    def before(self, day: date, micro_usd: int) -> None:
-        """Add what `day` had cost before anything was told here."""
+    def recorded(self, day: date, micro_usd: int) -> None:
+        """The records say that `day` has cost so much, by all processes that write them."""
         self._turn_to(day)
-        self._micro_usd += micro_usd
+        self._micro_usd = max(self._micro_usd, micro_usd)
 
     def note(self, day: date, call_sid: str, micro_usd: int) -> None:
         """A call has cost so much in all; what is new of it belongs to `day`."""

@@ -16,6 +16,7 @@ from realtime_prompt_builder import Phrases
 
 if TYPE_CHECKING:  # its client takes 80 ms and 10 MB, which one process alone has no use for
     from kav.shared.calls import SharedCalls
+    from kav.shared.counts import SharedCounts
     from kav.shared.orders import SharedTickets
 
 
@@ -25,19 +26,20 @@ def open_shared(settings: Settings, phrases: Phrases) -> Optional["Shared"]:
     if not url:
         return None
     from kav.shared.calls import SharedCalls
+    from kav.shared.counts import SharedCounts
     from kav.shared.link import Link
     from kav.shared.orders import SharedTickets
 
     link = Link(url, verifies_tls=settings.REDIS_VERIFY_TLS)
     ttl_s = settings.ENTRY_TTL_S + settings.MAX_CALL_S
-    return Shared(SharedCalls(link, phrases, ttl_s), SharedTickets(link))
+    return Shared(SharedCalls(link, phrases, ttl_s), SharedTickets(link), SharedCounts(link))
 
 
 class Shared:
-    """The calls and the orders of all processes."""
+    """The calls and the orders of all processes, and what they count together."""
 
-    def __init__(self, calls: "SharedCalls", tickets: "SharedTickets") -> None:
-        self.calls, self.tickets = calls, tickets
+    def __init__(self, calls: "SharedCalls", tickets: "SharedTickets", counts: "SharedCounts") -> None:
+        self.calls, self.tickets, self.counts = calls, tickets, counts
 
     def init_app(self, app: Flask) -> None:
         """Have every request tell what it has changed before it is answered, and let its guests go after."""

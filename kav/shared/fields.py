@@ -88,6 +88,7 @@ class Codec:
         identity["created_at"] = self._told(entry["created_at"])
         return {
             "call": json.dumps(identity, ensure_ascii=False),
+            "business": json.dumps(entry["business"]),
             "flow": msgspec.json.encode(pack(entry["flow"])).decode(),
         }
 

@@ -144,9 +144,22 @@ def test_a_call_that_is_told_again_costs_only_what_is_new_of_it() -> None:
     assert spending.today(TODAY) == 75
 
 
+def test_what_the_records_know_counts_once_whoever_has_spent_it() -> None:
+    spending = Spending()
+    spending.note(TODAY, "CA1", 40)
+    spending.recorded(TODAY, 30)
+    assert spending.today(TODAY) == 40, "the records are a moment behind"
+    spending.recorded(TODAY, 1040)
+    spending.note(TODAY, "CA1", 50)
+    assert spending.today(TODAY) == 1050
+    spending.recorded(TODAY, 1050)
+    spending.recorded(TODAY, 5)
+    assert spending.today(TODAY) == 1050, "what is erased was spent all the same"
+
+
 def test_a_new_day_begins_with_what_calls_of_the_old_one_still_cost() -> None:
     spending = Spending()
-    spending.before(TODAY, 1000)
+    spending.recorded(TODAY, 1000)
     spending.note(TODAY, "CA1", 40)
     spending.note(TOMORROW, "CA1", 55)
     assert spending.today(TOMORROW) == 15

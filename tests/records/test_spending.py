@@ -1,4 +1,4 @@
-"""What a day has cost so far is read once at boot: a restart does not open a day that has cost enough."""
+"""What a day has cost is read from the records: neither a restart nor another process opens one that cost enough."""
 
 from datetime import UTC, datetime, timedelta
 
