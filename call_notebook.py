@@ -94,6 +94,7 @@ class Notebook:
                 output=run.output,
                 at_ms=run.at_ms,
                 duration_ms=run.duration_ms,
+                ok=run.ok,
             )
 
     def _save_usage(self, call_sid: str, chronicle: Chronicle) -> None:

@@ -11,10 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, cast
-from zoneinfo import ZoneInfo
 
 import gevent
-from gevent.lock import BoundedSemaphore
 from gevent.pool import Group
 
 import realtime_prompt_builder as prompt
@@ -26,18 +24,11 @@ from kav.call.flow import Flow
 from kav.call.session import CallSession
 from kav.settings import Settings
 from kav.wire import realtime, twilio_media
-from kav.wire.http_tools import NOT_AVAILABLE, HttpTools, ToolAnswer
+from kav.wire.call_tools import CallTools, time_at
+from kav.wire.http_tools import HttpTools
 from kav.wire.model_leg import ModelLeg
 from kav.wire.websocket import GOING_AWAY, NORMAL, Closed, WebSocket
 from stream_registry import Entry
-
-DEFAULT_TIMEZONE: Final = "Asia/Jerusalem"
-"""Of a business that names no opening hours."""
-
-TOOLS_AT_ONCE: Final = 2
-"""Of one call; what it asks besides waits, within the tool's own time."""
-
-MAX_TOOL_NAME: Final = 64
 
 MAX_TYPED: Final = 500
 """Characters of a line that a caller types: what one says in half a minute."""
@@ -118,17 +109,21 @@ class Stream:
         self._carried_over = carried_over
         self._handing_over = False
         """Twilio is being told where the call goes, and has not said yet that it does."""
-        self._tools = tools
-        self._tool_places = BoundedSemaphore(TOOLS_AT_ONCE)
+        self._tools = CallTools(self.call_sid, flow, tools, self._decide)
         self._at_work = Group()
-        self._take_by_type: dict[type, Callable[[Any], None]] = {
+        self._take_by_type, self._perform_by_type = self._takers(), self._performers()
+
+    def _takers(self) -> dict[type, Callable[[Any], None]]:
+        return {
             twilio_media.Media: self._take_media,
             twilio_media.Mark: self._take_mark,
             twilio_media.Dtmf: self._take_key,
             twilio_media.Text: self._take_text,
             twilio_media.Stop: self._take_stop,
         }
-        self._perform_by_type: dict[type, Callable[[Any], None]] = {
+
+    def _performers(self) -> dict[type, Callable[[Any], None]]:
+        return {
             actions.PlayAudio: self._play,
             actions.SendMark: self._mark,
             actions.ClearPlayback: self._clear,
@@ -141,7 +136,7 @@ class Stream:
                 realtime.item_truncate(action.item_id, action.audio_end_ms)
             ),
             actions.DeleteItem: lambda action: self._tell(realtime.item_delete(action.item_id)),
-            actions.RunTool: self._run_tool,
+            actions.RunTool: self._tools.start,
             actions.SendToolOutput: lambda action: self._tell(realtime.tool_output(action.call_id, action.output)),
             actions.ProbeModel: lambda action: self._tell(realtime.item_retrieve(_order_item(action.key))),
             actions.ReconnectModel: self._reconnect,
@@ -281,21 +276,6 @@ class Stream:
             self._leg.send(realtime.message_item(_order_item(action.key), "system", order))
         self._leg.send(realtime.response_create(action.key, action.kind, action.tools, prompt.own_tools(self._flow)))
 
-    def _run_tool(self, action: actions.RunTool) -> None:
-        self._at_work.start(gevent.Greenlet(self._work, action))
-
-    def _work(self, action: actions.RunTool) -> None:
-        """Run one tool beside the media path; whatever happens, the session hears of its end."""
-        began, name = time.monotonic(), action.name[:MAX_TOOL_NAME]
-        try:
-            answer = run_tool(action, self._flow, self._tools, self._tool_places)
-        except Exception:  # this greenlet's root: a tool without an output would keep the bot silent
-            log.exception("tool %s failed", name, extra={"call_sid": self.call_sid})
-            answer = ToolAnswer(NOT_AVAILABLE, "failed")
-        ended = time.monotonic()
-        log.info("tool %s: %s in %d ms", name, answer.status, (ended - began) * 1000, extra={"call_sid": self.call_sid})
-        self._decide(events.ToolFinished(ended, action.call_id, answer.output))
-
     def _end_call(self, action: actions.EndCall) -> None:
         after: stream_registry.AfterStream = "transfer" if action.reason == "transferred" else "hang_up"
         if action.apologise:
@@ -381,6 +361,7 @@ class Stream:
         """Once per stream, on every way out: both sockets closed, tools gone."""
         self.stop()
         self._at_work.kill(block=False)
+        self._tools.stop()
         model_fin_at = self._leg.wait_fin(FIN_WAIT_S)
         self._ws.wait_fin(FIN_WAIT_S)
         stopped_at = cast("float", self._stopped_at)
@@ -390,19 +371,3 @@ class Stream:
 
 def _order_item(key: str) -> str:
     return f"item_{key}"
-
-
-def run_tool(call: actions.RunTool, flow: Flow, tools: HttpTools, places: BoundedSemaphore) -> ToolAnswer:
-    """Run a tool of Kav's own, or ask one of the business's, within the call's own `places`."""
-    if call.name == "current_time":
-        return ToolAnswer(time_at(flow), "ok")
-    tool = next((tool for tool in flow.tools if tool.name == call.name), None)
-    if tool is None:
-        return ToolAnswer(f"There is no tool {call.name[:MAX_TOOL_NAME]!r}.", "unknown")
-    return tools.call(tool, call.arguments, places)
-
-
-def time_at(flow: Flow) -> str:
-    """Return the weekday, date and time of day at the business."""
-    zone = flow.hours.timezone if flow.hours is not None else DEFAULT_TIMEZONE
-    return datetime.now(ZoneInfo(zone)).strftime("%A %Y-%m-%d %H:%M")

@@ -78,6 +78,8 @@ class ToolRun:
     at_ms: int
     output: str = ""
     duration_ms: int | None = None
+    ok: bool | None = None
+    """Whether it did what it was asked; None: it is not over, or nothing was run, as with the judge's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,11 +242,11 @@ class Chronicle:
         run = ToolRun(call_id, name, arguments[:MAX_OUTPUT], self.at_ms)
         self.tools[call_id] = self._new_tools[call_id] = run
 
-    def tool_finished(self, call_id: str, output: str) -> None:
+    def tool_finished(self, call_id: str, output: str, ok: bool | None = None) -> None:
         """A tool has come back, or was answered at once."""
         run = self.tools.get(call_id)
         if run is not None:
-            run.output, run.duration_ms = output[:MAX_OUTPUT], self.at_ms - run.at_ms
+            run.output, run.duration_ms, run.ok = output[:MAX_OUTPUT], self.at_ms - run.at_ms, ok
             self._new_tools[call_id] = run
 
     def used(self, usage: Usage) -> None:

@@ -238,11 +238,11 @@ class Conversation:
         elif SendToolOutput in kinds:
             self.note(Breach("tool not offered", event.name))
 
-    def tools_back(self, answers: Iterable[Action]) -> None:
-        """Put what tools have brought on the account."""
+    def tools_back(self, answers: Iterable[Action], *, ok: bool) -> None:
+        """Put what tools have brought on the account; `ok`: whether they did what they were asked."""
         for action in answers:
             if isinstance(action, SendToolOutput):
-                self.chronicle.tool_finished(action.call_id, action.output)
+                self.chronicle.tool_finished(action.call_id, action.output, ok)
 
     # What became of it
 

@@ -92,11 +92,12 @@ class ToolCalled:
 
 @dataclass(frozen=True, slots=True)
 class ToolFinished:
-    """A tool that Kav ran has come back with `output`."""
+    """A tool that Kav ran has come back with `output`; `ok`: it did what it was asked."""
 
     at: float
     call_id: str
     output: str
+    ok: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -359,7 +359,7 @@ class CallSession:
 
     def _tool_finished(self, event: events.ToolFinished) -> list[Action]:
         actions = self._replies.tool_finished(event.at, event.call_id, event.output)
-        self._talk.tools_back(actions)
+        self._talk.tools_back(actions, ok=event.ok)
         return actions
 
     # Time
@@ -397,7 +397,7 @@ class CallSession:
         if entry is not None:
             return self._keyed(event.at, entry)
         lost = self._replies.give_up_tools(event.at)
-        self._talk.tools_back(lost)
+        self._talk.tools_back(lost, ok=False)
         told = self._talk.leaving or not self._deadlines.notice_due(event.at)
         notice = self._talk.notice_limit() if not told else None
         actions = self._replies.owe(event.at, notice) if notice is not None else self._replies.ask(event.at)

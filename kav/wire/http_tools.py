@@ -68,6 +68,11 @@ class ToolAnswer:
     output: str
     status: str
 
+    @property
+    def ok(self) -> bool:
+        """Whether the tool did what it was asked."""
+        return self.status == "ok" or (self.status.isdigit() and self.status.startswith("2"))
+
 
 class _Failed(Exception):
     """A request came to nothing."""

@@ -9,6 +9,7 @@ import pytest
 from rehearsal.model import CallTool, ModelSession, Reply, ReplyRequest, Say, Script
 from rehearsal.tools import TOKEN
 from rehearsal.world import World
+from tests.line.ending import record
 from tests.line.listening import SPEECH, Talk, noise
 
 CLINIC = "+97231110002"
@@ -75,6 +76,17 @@ def creates(talk: Talk) -> list[dict[str, object]]:
     return [event["response"] for event in talk.asked("response.create")]
 
 
+async def went_well(world: World, talk: Talk) -> bool | None:
+    """What the call's record says of the one tool that was run, once the call is over."""
+    await record(world, talk.call.sid, lambda found: found.whole)
+    status, told = await world.kav.ask("GET", f"/calls/{talk.call.sid}")
+    assert status == 200, told
+    by_name = {run["name"]: run["ok"] for run in told["tool_calls"]}
+    assert by_name["side_question"] is None, "nothing was run for the judge's"
+    ok: bool | None = by_name["free_slots"]
+    return ok
+
+
 async def test_a_question_is_answered_by_the_business_itself_and_the_step_stays(world: World) -> None:
     world.tools.offer("/api/free-slots?day=2026-11-24", {"free": ["10:00"]})
     script = Asking()
@@ -95,6 +107,7 @@ async def test_a_question_is_answered_by_the_business_itself_and_the_step_stays(
     judged = next(event for event in reversed(talk.asked("conversation.item.create")) if "Judge" in json.dumps(event))
     assert "visitor" in judged["item"]["content"][0]["text"]
     await talk.call.hang_up()
+    assert await went_well(world, talk) is True
 
 
 async def test_the_log_says_how_it_went_and_nothing_that_was_asked_or_secret(world: World) -> None:
@@ -125,6 +138,7 @@ async def test_a_tool_that_fails_is_answered_all_the_same(
     talk = await asked(world, Asking(arguments))
     assert told in await answered(talk)
     await talk.call.hang_up()
+    assert await went_well(world, talk) is False
 
 
 async def test_a_caller_who_hangs_up_while_a_tool_works_leaves_nothing_behind(world: World) -> None:
