@@ -20,6 +20,8 @@ from kav import metrics
 from kav.after_call import mail, notice, webhook
 from kav.after_call.report import CallReport, Findings, delivery_id, payload
 from kav.after_call.summary import Summarizer
+from kav.call.events import Usage
+from kav.cost import MICRO, load_prices
 from kav.records import Records
 from kav.settings import Settings
 from kav.wire.twilio_rest import TwilioRest, UnreachableError
@@ -53,7 +55,7 @@ class AfterCall:
         self, settings: Settings, records: Records, rest: TwilioRest, *, sleep: Callable[[float], object] = gevent.sleep
     ) -> None:
         self._records, self._rest, self._sleep = records, rest, sleep
-        self._summarizer = Summarizer(settings)
+        self._summarizer, self._prices = Summarizer(settings, self._note_usage), load_prices()
         self._mail = mail.mail_server(settings.SMTP_URL.get_secret_value(), settings.MAIL_FROM)
         self._webhook_url = settings.KAV_WEBHOOK_URL
         self._webhook_secret = settings.KAV_WEBHOOK_SECRET.get_secret_value()
@@ -67,6 +69,8 @@ class AfterCall:
         """Import and read at boot what would stall live calls later; `summaries`: some flow wants them."""
         if summaries and self._summarizer.is_on:
             self._summarizer.warm_up()
+            if without_price := self._prices.notice(self._summarizer.model):
+                log.warning(without_price)
         if self._mail is not None:
             mail.warm_up()
         if self._webhook_url.startswith("https:"):
@@ -148,6 +152,21 @@ class AfterCall:
             return Findings()
         metrics.AFTER_CALL.labels("summary", "done").inc()
         return findings
+
+    def _note_usage(self, report: CallReport, used: Usage) -> None:
+        """A summary is part of what its call cost."""
+        model = self._summarizer.model
+        cost = self._prices.micro_usd(model, used)
+        metrics.COST.labels(report.flow).inc((cost or 0) / MICRO)
+        self._records.save_usage(
+            report.call_sid,
+            model,
+            responses=used.responses,
+            input_text=used.input_text,
+            cached_text=used.cached_text,
+            output_text=used.output_text,
+            cost_micro_usd=cost,
+        )
 
     def _send(
         self, task: str, send: Callable[[CallReport, Findings], None], report: CallReport, findings: Findings

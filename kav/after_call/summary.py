@@ -5,18 +5,20 @@ The `openai` package is imported when it is warmed up, for it costs 30 MB that a
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
 from kav.after_call.report import CallReport, Findings
+from kav.call.events import Usage
 from kav.settings import Settings
 from realtime_prompt_builder import language_name
 
 if TYPE_CHECKING:
     from openai import OpenAI
+    from openai.types.responses import Response
 
 ASKED: Final = Path(__file__).with_name("summary.yaml")
 
@@ -42,10 +44,12 @@ class NoSummary(Exception):
 class Summarizer:
     """Asks the model; one client for the process, for making one costs 70 ms."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, used: Callable[[CallReport, Usage], object]) -> None:
+        self._used = used
+        """Told of a call what its summary took, whatever came of it."""
         self._key = settings.OPENAI_API_KEY.get_secret_value()
         self._base_url = settings.OPENAI_BASE_URL
-        self._model = settings.OPENAI_SUMMARY_MODEL
+        self.model = settings.OPENAI_SUMMARY_MODEL
         asked = yaml.safe_load(ASKED.read_text(encoding="utf-8"))
         self._instructions: str = asked["instructions"]
         self._schema: dict[str, Any] = asked["schema"]
@@ -66,7 +70,7 @@ class Summarizer:
 
         self._client = OpenAI(api_key=self._key, base_url=self._base_url, timeout=TIMEOUT_S, max_retries=RETRIES)
         inside = httpx2.MockTransport(lambda _: httpx2.Response(200, json=_ANSWER))
-        self._ask(self._client.with_options(http_client=httpx2.Client(transport=inside)), "Hebrew", "")
+        usage_of(self._ask(self._client.with_options(http_client=httpx2.Client(transport=inside)), "Hebrew", ""))
 
     def sum_up(self, report: CallReport) -> Findings:
         """Return what the model makes of a call; waits for it, cooperatively.
@@ -79,18 +83,19 @@ class Summarizer:
             self.warm_up()
         assert self._client is not None  # noqa: S101 - warmed up
         language = report.owner.language if report.owner is not None else report.language
-        return self._read(self._ask(self._client, language_name(language), talk_of(report)))
+        answer = self._ask(self._client, language_name(language), talk_of(report))
+        self._used(report, usage_of(answer))
+        return self._read(answer.output_text)
 
-    def _ask(self, client: "OpenAI", language: str, talk: str) -> str:
-        answer = client.responses.create(
-            model=self._model,
+    def _ask(self, client: "OpenAI", language: str, talk: str) -> "Response":
+        return client.responses.create(
+            model=self.model,
             instructions=self._instructions.replace("{language}", language),
             input=talk,
             text={"format": {"type": "json_schema", "name": "call", "schema": self._schema, "strict": True}},
             max_output_tokens=MAX_TOKENS,
             store=False,
         )
-        return answer.output_text
 
     def _read(self, answer: str) -> Findings:
         try:
@@ -101,6 +106,15 @@ class Summarizer:
         if not isinstance(summary, str) or not summary.strip():
             raise NoSummary("the model's answer is not the JSON that it was asked for")
         return Findings(_cut(summary, MAX_SUMMARY), _fields(found, self._schema["properties"]))
+
+
+def usage_of(answer: "Response") -> Usage:
+    """Return what an answer took, a model's thoughts included; an API that does not say took one response."""
+    told = answer.usage
+    if told is None:
+        return Usage(responses=1)
+    cached = told.input_tokens_details.cached_tokens if told.input_tokens_details is not None else 0
+    return Usage(responses=1, input_text=told.input_tokens, cached_text=cached or 0, output_text=told.output_tokens)
 
 
 def talk_of(report: CallReport) -> str:

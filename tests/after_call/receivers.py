@@ -55,6 +55,16 @@ def http_receiver(answer: Callable[[bytes], bytes] = lambda _: b"{}") -> Iterato
         thread.join(5)
 
 
+USED = {
+    "input_tokens": 1200,
+    "input_tokens_details": {"cached_tokens": 1000},
+    "output_tokens": 90,
+    "output_tokens_details": {"reasoning_tokens": 30},
+    "total_tokens": 1290,
+}
+"""Of every answer below, as the API tells it."""
+
+
 def summing_up(summary: Mapping[str, object]) -> Callable[[bytes], bytes]:
     """The Responses API as far as a summary needs it: every request is answered with `summary` as its text."""
 
@@ -63,7 +73,7 @@ def summing_up(summary: Mapping[str, object]) -> Callable[[bytes], bytes]:
         message = {"type": "message", "id": "msg_1", "status": "completed", "role": "assistant", "content": [text]}
         response = {"id": "resp_1", "object": "response", "created_at": 1, "model": "m", "status": "completed"}
         plain = {"parallel_tool_calls": False, "tool_choice": "auto", "tools": []}
-        return json.dumps({**response, **plain, "output": [message]}).encode()
+        return json.dumps({**response, **plain, "output": [message], "usage": USED}).encode()
 
     return answer
 

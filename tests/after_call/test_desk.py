@@ -97,6 +97,25 @@ def test_the_summary_stands_on_the_call_s_record(office: Office) -> None:
     assert json.loads(call["extracted"])["reason"] == "תור"
 
 
+def test_what_the_summary_took_is_part_of_what_the_call_cost(office: Office) -> None:
+    office.work_on(REPORT)
+    office.records.save_call("CA1").wait(SOON_S)
+    call = office.records.get_call("CA1")
+    assert call is not None
+    (usage,) = call["usage"]
+    assert (usage["model"], usage["responses"], usage["input_text"]) == ("gpt-5.4-mini", 1, 1200)
+    assert call["cost_micro_usd"] == 630, "200 fresh tokens at 0.75, 1000 cached at 0.075, 90 out at 4.50"
+
+
+def test_a_summary_by_a_model_without_a_price_leaves_no_half_cost(office: Office) -> None:
+    office.records.save_usage("CA1", "gpt-realtime-2.1", responses=1, cost_micro_usd=1000)
+    office.work_on(REPORT, OPENAI_SUMMARY_MODEL="a-model-of-tomorrow")
+    office.records.save_call("CA1").wait(SOON_S)
+    call = office.records.get_call("CA1")
+    assert call is not None
+    assert call["cost_micro_usd"] is None
+
+
 def test_a_flow_without_an_owner_tells_nobody_but_the_webhook(office: Office) -> None:
     office.work_on(report(owner=None, wants_summary=False))
     assert (office.texts, office.mailbox.mails, office.model.requests) == ([], [], [])

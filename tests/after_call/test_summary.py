@@ -8,18 +8,22 @@ from openai import AuthenticationError
 
 from kav.after_call import Said
 from kav.after_call.summary import MAX_FIELD, MAX_SUMMARY, MAX_TALK, NoSummary, Summarizer, talk_of
+from kav.call.events import Usage
 from kav.settings import Settings
 from tests.after_call.receivers import Received, http_receiver, summing_up
 from tests.after_call.reports import REPORT, report
 
+Used = list[tuple[str, Usage]]
+TOOK = Usage(responses=1, input_text=1200, cached_text=1000, output_text=90)
 GOOD = {"summary": "דנה לוי ביקשה תור.", "name": "דנה לוי", "phone": None, "reason": "תור", "urgency": "normal"}
 
 
 @contextmanager
-def asked(answer: Mapping[str, object]) -> Iterator[tuple[Summarizer, Received]]:
+def asked(answer: Mapping[str, object], used: Used | None = None) -> Iterator[tuple[Summarizer, Received]]:
+    used = used if used is not None else []
     with http_receiver(summing_up(answer)) as api:
         settings = Settings(_env_file=None, OPENAI_API_KEY="sk-key", OPENAI_BASE_URL=f"{api.url}/v1")  # type: ignore[call-arg, arg-type]  # pydantic-settings' own argument, and a str for a secret
-        yield Summarizer(settings), api
+        yield Summarizer(settings, lambda call, usage: used.append((call.call_sid, usage))), api
 
 
 def test_the_model_is_shown_what_was_heard_and_answers_by_the_schema() -> None:
@@ -37,15 +41,18 @@ def test_the_model_is_shown_what_was_heard_and_answers_by_the_schema() -> None:
 
 
 def test_warming_up_asks_nobody() -> None:
-    with asked(GOOD) as (summarizer, api):
+    used: Used = []
+    with asked(GOOD, used) as (summarizer, api):
         summarizer.warm_up()
-        assert api.requests == []
+        assert (api.requests, used) == ([], [])
 
 
 @pytest.mark.parametrize("answer", [{}, {"summary": 7}, {"summary": "  "}, {"name": "דנה"}])
 def test_an_answer_that_is_no_summary_is_none(answer: dict[str, object]) -> None:
-    with asked(answer) as (summarizer, _), pytest.raises(NoSummary):
+    used: Used = []
+    with asked(answer, used) as (summarizer, _), pytest.raises(NoSummary):
         summarizer.sum_up(REPORT)
+    assert used == [(REPORT.call_sid, TOOK)], "it is paid for all the same"
 
 
 def test_what_the_schema_does_not_name_is_left_out_and_the_rest_cut_to_size() -> None:
@@ -75,7 +82,7 @@ def test_an_endless_conversation_is_cut_to_its_end_and_nobody_speaks_for_another
 
 
 def test_without_a_key_it_is_off() -> None:
-    assert Summarizer(Settings(_env_file=None)).is_on is False  # type: ignore[call-arg]  # as above
+    assert Summarizer(Settings(_env_file=None), print).is_on is False  # type: ignore[call-arg]  # as above
 
 
 def test_without_an_owner_it_is_in_the_language_of_the_call() -> None:
