@@ -3,6 +3,7 @@
 import re
 from typing import Any, Final
 
+from kav import pattern
 from kav.flow_files.document import Entries, Items, Node, Scalar
 from kav.flow_files.faults import Faults, instead
 
@@ -60,6 +61,7 @@ def _check(node: Node, at: str, faults: Faults) -> None:
     _check_type(node, at, faults)
     _check_required(node, at, faults)
     _check_enum(node, at, faults)
+    _check_pattern(node, at, faults)
     for inner, where in _inner(node, at, faults):
         _check(inner, where, faults)
 
@@ -119,3 +121,18 @@ def _check_enum(node: Entries, at: str, faults: Faults) -> None:
     enum = node.nodes.get("enum")
     if enum is not None and not (isinstance(enum, Items) and enum.nodes):
         faults.add(enum.line, f"{at}.enum", "a list of values belongs here", "write `enum: [one, another]`")
+
+
+def _check_pattern(node: Entries, at: str, faults: Faults) -> None:
+    written = node.nodes.get("pattern")
+    if written is None:
+        return
+    where = f"{at}.pattern"
+    if not isinstance(written, Scalar):
+        faults.add(written.line, where, "a regular expression belongs here", "write it in single quotes")
+        return
+    try:
+        pattern.check(written.text)
+    except ValueError as error:
+        remedy = "write it without look-around and back-references, which a caller's words could make slow"
+        faults.add(written.line, where, f"this pattern cannot be used: {error}", remedy)

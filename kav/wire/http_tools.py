@@ -27,8 +27,8 @@ from gevent.threadpool import ThreadPool
 from pydantic import SecretStr
 
 from kav.call.flow import HttpTool
-from kav.call.tool_arguments import WrongArguments, read_arguments
 from kav.flow_files import fill_in
+from kav.wire.tool_arguments import WrongArguments, read_arguments
 
 HTTPS_PORT: Final = 443
 AT_ONCE: Final = 50

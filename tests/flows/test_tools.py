@@ -92,6 +92,11 @@ def test_an_unsafe_or_unusable_tool_is_refused(tmp_path: Path, old: str, new: st
             "required: `b` is none of the properties; use",
         ),
         ("{type: object, required: a}", "required: a list of names belongs here; write"),
+        (
+            "{type: object, properties: {a: {type: string, pattern: '(?=b)'}}}",
+            "properties.a.pattern: this pattern cannot",
+        ),
+        ("{type: object, properties: {a: {type: string, pattern: [b]}}}", "properties.a.pattern: a regular expression"),
         ("{type: object, additionalProperties: 1}", "additionalProperties: a JSON schema belongs here; write"),
     ],
 )

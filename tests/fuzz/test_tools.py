@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from kav.call.flow import HttpTool
-from kav.call.tool_arguments import WrongArguments, read_arguments
 from kav.wire.http_tools import ANSWER_CHARACTERS, CUT_OFF, HttpTools
+from kav.wire.tool_arguments import WrongArguments, read_arguments
 from tests.fuzz import JSON, WORDS, dumped, fuzzed, mutated
 
 SECRET = 'k3y"of-the-clinic'

@@ -32,7 +32,7 @@ FLOORS = [
         "kav.metrics",
         "kav.flow_files",
     ),
-    ("kav.call", "kav.settings", "kav.dialling", "kav.tickets", "kav.bearer", "kav.cost"),
+    ("kav.call", "kav.settings", "kav.dialling", "kav.tickets", "kav.bearer", "kav.cost", "kav.pattern"),
 ]
 
 LOADED = """

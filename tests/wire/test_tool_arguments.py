@@ -1,13 +1,14 @@
 """What the model gives a tool is held against its schema: right values pass, wrong ones are named to the model."""
 
 import json
+import time
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kav.call.tool_arguments import WrongArguments, read_arguments
+from kav.wire.tool_arguments import WrongArguments, read_arguments
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -66,6 +67,29 @@ def test_what_the_schema_allows_is_taken_as_it_is(right: dict[str, object]) -> N
 def test_what_is_wrong_is_named(wrong: dict[str, object], named: str) -> None:
     with pytest.raises(WrongArguments, match=named):
         read_arguments(SCHEMA, json.dumps({**DAY, **wrong}))
+
+
+@pytest.mark.parametrize(
+    ("schema", "value"),
+    [
+        ({"type": "string", "pattern": "^(a+)+$"}, "a" * 8000 + "b"),
+        ({"type": "array", "uniqueItems": True, "items": {"type": "integer"}}, [*range(1600), 0]),
+    ],
+)
+def test_no_arguments_hold_the_process_up(schema: dict[str, Any], value: object) -> None:
+    wanted = {"type": "object", "properties": {"it": schema}}
+    began = time.monotonic()
+    with pytest.raises(WrongArguments):
+        read_arguments(wanted, json.dumps({"it": value}, separators=(",", ":")))
+    assert time.monotonic() - began < 1, "the first takes hours where every way to read it is tried"
+
+
+def test_what_is_equal_in_json_is_held_twice_and_true_is_not_one() -> None:
+    unique = {"type": "object", "properties": {"it": {"type": "array", "uniqueItems": True}}}
+    for twice in ([1, 1.0], [{"a": [1], "b": 2}, {"b": 2, "a": [1]}], [None, None]):
+        with pytest.raises(WrongArguments, match="holds something twice"):
+            read_arguments(unique, json.dumps({"it": twice}))
+    assert read_arguments(unique, '{"it": [1, true, [1], [true], "1", {}, []]}')
 
 
 def test_no_arguments_at_all_are_none() -> None:

@@ -5,9 +5,10 @@ The schema's keywords are those that a flow file may use (`kav.flow_files.json_s
 """
 
 import json
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from typing import Any, Final
+
+from kav import pattern
 
 MAX_ARGUMENTS: Final = 8192
 """Characters of JSON: what a caller says in one turn is far less."""
@@ -86,8 +87,16 @@ def _is(value: object, kind: str) -> bool:
 
 
 def _same(one: object, other: object) -> bool:
-    """Whether two values are equal in JSON, where true is not 1."""
-    return one == other and isinstance(one, bool) == isinstance(other, bool)
+    return _key(one) == _key(other)
+
+
+def _key(value: object) -> Hashable:
+    """Return what is equal for values that are equal in JSON, where true is not 1."""
+    if isinstance(value, list):
+        return ("array", *map(_key, value))
+    if isinstance(value, dict):
+        return frozenset((name, _key(inner)) for name, inner in value.items())
+    return (type(value) is bool, value)
 
 
 def _object(schema: Schema, value: Mapping[str, object], at: str) -> Iterator[str]:
@@ -111,7 +120,7 @@ def _inside(at: str, name: str) -> str:
 def _array(schema: Schema, value: list[object], name: str) -> Iterator[str]:
     if not schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", len(value)):
         yield f"{name} has the wrong number of items"
-    if schema.get("uniqueItems") and any(_same(one, other) for n, one in enumerate(value) for other in value[:n]):
+    if schema.get("uniqueItems") and len(set(map(_key, value))) < len(value):
         yield f"{name} holds something twice"
     for item in value if "items" in schema else ():
         yield from _faults(schema["items"], item, f"an item of {name}")
@@ -120,15 +129,8 @@ def _array(schema: Schema, value: list[object], name: str) -> Iterator[str]:
 def _text(schema: Schema, value: str, name: str) -> Iterator[str]:
     if not schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", len(value)):
         yield f"{name} has the wrong length"
-    if "pattern" in schema and not _matches(str(schema["pattern"]), value):
+    if "pattern" in schema and not pattern.matches(str(schema["pattern"]), value):
         yield f"{name} must match {schema['pattern']}"
-
-
-def _matches(pattern: str, value: str) -> bool:
-    try:
-        return re.search(pattern, value) is not None
-    except re.error:  # another dialect's: the service will say what it thinks
-        return True
 
 
 def _number(schema: Schema, value: float, name: str) -> Iterator[str]:
