@@ -14,15 +14,14 @@ from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
 import stream_registry
-from app import create_app
+from app import Kav
 from kav.call.flow import Flow, Hours, Step
 from kav.flow_files import Flows
-from kav.settings import Settings
 from kav.tickets import Tickets
 from routes_calls import CallDesk, Parts, init_app
-from tests.local_servers import ACCOUNT, TOKEN, TwilioApi, twilio_api
+from tests.in_process import API_TOKEN, kavs, with_twilio
+from tests.local_servers import TwilioApi, twilio_api
 
-API_TOKEN = "the-operators-token"
 DANA = "050-123 4567"
 DANA_E164 = "+972501234567"
 NEVER = Hours("Asia/Jerusalem", {})
@@ -44,22 +43,13 @@ INBOUND = replace(SALES, id="clinic", direction="inbound", numbers=("+9723111000
 class Operator:
     """Whoever has the token, in front of one Kav."""
 
-    def __init__(self, api: TwilioApi, folder: Path, **changed: object) -> None:
-        known: dict[str, Any] = {
-            "DATABASE_URL": f"sqlite:///{folder / 'kav.db'}",
-            "KAV_API_TOKEN": API_TOKEN,
-            "PUBLIC_BASE_URL": "https://kav.example.com",
-            "TWILIO_ACCOUNT_SID": ACCOUNT,
-            "TWILIO_AUTH_TOKEN": TOKEN,
-            "TWILIO_API_BASE_URL": api.url,
-            **changed,
-        }
-        settings = Settings(_env_file=None, **known)  # type: ignore[call-arg]  # pydantic-settings' own argument
-        self.api, self.kav, self.tickets = api, create_app(settings).extensions["kav"], Tickets()
-        flows = Flows((SALES, CLOSED, INBOUND))
+    def __init__(self, api: TwilioApi, whole: Flask) -> None:
+        self.api, self.tickets = api, Tickets()
+        self.kav: Kav = whole.extensions["kav"]
         app = Flask("operator")
         app.config["MAX_CONTENT_LENGTH"] = 64 * 1024
-        parts = Parts(settings, flows, self.kav.media, self.kav.records, self.kav.rest, self.tickets)
+        flows = Flows((SALES, CLOSED, INBOUND))
+        parts = Parts(self.kav.settings, flows, self.kav.media, self.kav.records, self.kav.rest, self.tickets)
         init_app(app, CallDesk(parts))
         self._client = app.test_client()
 
@@ -85,20 +75,8 @@ def api() -> Iterator[TwilioApi]:
 @pytest.fixture
 def start(api: TwilioApi, tmp_path: Path) -> Iterator[Callable[..., Operator]]:
     """Start a Kav with its records; `records=False` is one whose database is not there yet."""
-    started: list[Operator] = []
-
-    def start(*, records: bool = True, **changed: object) -> Operator:
-        operator = Operator(api, tmp_path, **changed)
-        if records:
-            assert operator.kav.records.start().wait(10)
-        started.append(operator)
-        return operator
-
-    stream_registry.registry.clear()
-    yield start
-    stream_registry.registry.clear()
-    for operator in started:
-        operator.kav.records.stop(5)
+    with kavs(tmp_path, with_twilio(api)) as start_kav:
+        yield lambda **changed: Operator(api, start_kav(**changed))
 
 
 @pytest.fixture

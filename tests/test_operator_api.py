@@ -21,17 +21,15 @@ from twilio.request_validator import RequestValidator  # type: ignore[import-unt
 from werkzeug.test import TestResponse
 
 import stream_registry
-from app import Kav, create_app
+from app import Kav
 from kav.call.actions import EndReason
 from kav.call.events import Direction
 from kav.call.flow import Flow
 from kav.records.database import build_engine, parse_url
 from kav.records.models import CALLS
-from kav.settings import Settings
-from tests.local_servers import ACCOUNT, TOKEN, TwilioApi, twilio_api
+from tests.in_process import API_TOKEN, BASE, kavs, with_twilio
+from tests.local_servers import TOKEN, TwilioApi, twilio_api
 
-API_TOKEN = "the-operators-token"
-BASE = "https://kav.example.com"
 DESCRIPTION: dict[str, Any] = yaml.safe_load(
     (Path(__file__).parents[1] / "docs" / "openapi.yaml").read_text(encoding="utf-8")
 )
@@ -85,30 +83,8 @@ def api() -> Iterator[TwilioApi]:
 
 @pytest.fixture
 def start(api: TwilioApi, tmp_path: Path) -> Iterator[Callable[..., Operator]]:
-    started: list[Operator] = []
-
-    def start(*, records: bool = True, **changed: object) -> Operator:
-        known: dict[str, Any] = {
-            "DATABASE_URL": f"sqlite:///{tmp_path / 'kav.db'}",
-            "KAV_API_TOKEN": API_TOKEN,
-            "PUBLIC_BASE_URL": BASE,
-            "TWILIO_ACCOUNT_SID": ACCOUNT,
-            "TWILIO_AUTH_TOKEN": TOKEN,
-            "TWILIO_API_BASE_URL": api.url,
-            **changed,
-        }
-        app = create_app(Settings(_env_file=None, **known))  # type: ignore[call-arg]  # pydantic-settings' own argument
-        operator = Operator(app)
-        if records:
-            assert operator.kav.records.start().wait(10)
-        started.append(operator)
-        return operator
-
-    stream_registry.registry.clear()
-    yield start
-    stream_registry.registry.clear()
-    for operator in started:
-        operator.kav.records.stop(5)
+    with kavs(tmp_path, with_twilio(api)) as start_kav:
+        yield lambda **changed: Operator(start_kav(**changed))
 
 
 @pytest.fixture
