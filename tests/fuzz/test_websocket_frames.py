@@ -108,16 +108,38 @@ def test_the_same_messages_are_heard_however_frames_lie_and_tcp_cuts_them(
     assert heard == reference.messages
 
 
+Sent = tuple[Opcode, bytes, bool]
+WHOLE: st.SearchStrategy[Sent] = st.tuples(
+    st.sampled_from(Opcode), DATA.filter(lambda data: len(data) <= LIMIT), st.booleans()
+)
+TAILS = st.binary(max_size=20) | st.sampled_from([b"\x81\xfe\xff", b"\x81\x7e\x01\x90a", b"\x89\x80"])
+
+
+def expected(sent: list[Sent], wire: list[bytes]) -> list[tuple[bool, bytes]]:
+    """What the reader is to make of frames: a text is one that neither is nor lies within a fragmented message."""
+    found, fragmented = [], False
+    for (opcode, data, fin), raw in zip(sent, wire, strict=True):
+        is_text = opcode is Opcode.TEXT and fin and not fragmented
+        found.append((is_text, data if is_text else raw))
+        if opcode in (Opcode.CONT, Opcode.TEXT, Opcode.BINARY):
+            fragmented = not fin
+    return found
+
+
 @fuzzed
-@given(SIDES, st.binary(max_size=600), CUTS)
-def test_the_reader_loses_and_adds_no_byte(side: Side, data: bytes, cuts: list[int]) -> None:
-    """Whatever it cuts out by hand is what the wire had there; the rest is left as it came."""
-    reader, masked = FrameReader(masked=side is Side.SERVER, max_message_bytes=LIMIT), side is Side.SERVER
-    taken = 0
-    for piece in cut(data, cuts):
-        for is_text, found in reader.feed(piece):
-            if is_text:
-                taken += len(text_frame(found, masked=masked))
-            else:
-                taken += len(found)
-    assert taken <= len(data)
+@given(SIDES, st.lists(WHOLE, max_size=8), TAILS, CUTS)
+@example(Side.SERVER, [(Opcode.TEXT, "שלום".encode(), True)], b"", [1, 1, 1, 1])
+@example(Side.CLIENT, [(Opcode.TEXT, b"a", False), (Opcode.TEXT, b"b", True), (Opcode.TEXT, b"c", True)], b"", [])
+def test_the_reader_loses_and_adds_no_byte(side: Side, sent: list[Sent], tail: bytes, cuts: list[int]) -> None:
+    """What whole frames carried comes out in their order, texts unmasked and the rest as it came, whatever follows."""
+    masked = side is Side.SERVER
+    reader = FrameReader(masked=masked, max_message_bytes=LIMIT)
+    wire = [frame(opcode, data, fin=fin, masked=masked) for opcode, data, fin in sent]
+    came = b"".join(wire) + tail
+    found = [piece for part in cut(came, cuts) for piece in reader.feed(part)]
+    wanted = expected(sent, wire)
+    assert found[: len(wanted)] == wanted
+    beyond = sum(
+        len(text_frame(data, masked=masked)) if is_text else len(data) for is_text, data in found[len(wanted) :]
+    )
+    assert beyond <= len(tail)
