@@ -15,7 +15,18 @@ from gevent.event import Event
 from sqlalchemy.exc import SQLAlchemyError
 
 import stream_registry
-from kav.call.admission import Callers, Counted, Counts, Limits, Load, Verdict, is_blocked, is_withheld, rule
+from kav.call.admission import (
+    Callers,
+    Counted,
+    Counts,
+    Limits,
+    Load,
+    Newcomer,
+    Verdict,
+    is_blocked,
+    is_withheld,
+    rule,
+)
 from kav.records import Records
 from kav.records.errors import RecordsError
 from kav.settings import Settings
@@ -39,8 +50,12 @@ class Admission:
 
     def rule(self, entry: Entry) -> Verdict:
         """Say what becomes of a call that has just come in, and count it."""
-        load = self._load(entry, self._counted(entry))
-        verdict = rule(load, self._limits(entry), has_human=entry["flow"].transfer is not None)
+        limits = self._limits(entry)
+        newcomer = self._newcomer(entry, limits)
+        load = self._load(entry, self._counted(newcomer, limits))
+        verdict = rule(load, limits, has_human=entry["flow"].transfer is not None)
+        if self._counts is not None and verdict != "take":
+            self._counts.withdraw(newcomer)
         self._callers.note(entry["from_number"], time.monotonic())
         if verdict != "take":
             log.warning("call not taken: %s", verdict, extra={"call_sid": entry["call_sid"]})
@@ -69,21 +84,23 @@ class Admission:
         since = datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(self._settings.KAV_TIMEZONE))
         self._media.spending.recorded(day, records.cost_micro_usd(since, datetime.now(UTC) + timedelta(days=1)))
 
-    def _counted(self, entry: Entry) -> Counted:
-        """Return what all processes have counted, so far as it matters and they know of each other."""
-        number = "" if is_withheld(entry["from_number"]) else entry["from_number"]
-        business = entry["business"] if entry["flow"].max_calls else ""
-        told = self._counts.count(entry["call_sid"], number, business) if self._counts is not None else None
-        return told or Counted(0, 0)
+    def _newcomer(self, entry: Entry, limits: Limits) -> Newcomer:
+        """Return what of a call is limited."""
+        number = entry["from_number"] if limits.caller_calls and not is_withheld(entry["from_number"]) else ""
+        return Newcomer(entry["call_sid"], number, entry["business"] if limits.business_calls else "")
 
-    def _load(self, entry: Entry, counted: Counted) -> Load:
+    def _counted(self, newcomer: Newcomer, limits: Limits) -> Counted | None:
+        """Return what all processes have counted, the call among it if it has a place; None: they know no others."""
+        return self._counts.admit(newcomer, limits) if self._counts is not None else None
+
+    def _load(self, entry: Entry, counted: Counted | None) -> Load:
         others = [each for each in stream_registry.registry.values() if not each["ended"] and each is not entry]
         of_business = sum(each["business"] == entry["business"] for each in others)
         of_caller = self._callers.count(entry["from_number"], time.monotonic())
         return Load(
             calls=max(len(others), self._media.sockets),
-            business_calls=max(of_business, counted.business_calls),
-            caller_calls=max(of_caller, counted.caller_calls),
+            business_calls=counted.business_calls if counted is not None else of_business,
+            caller_calls=max(of_caller, counted.caller_calls) if counted is not None else of_caller,
             blocked=is_blocked(entry["from_number"], self._settings.BLOCKED_NUMBERS),
             late=self._media.lateness.late,
             draining=self._media.draining,

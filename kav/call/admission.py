@@ -59,7 +59,7 @@ class Load:
 
 
 class Counted(NamedTuple):
-    """A new call among those of all processes; it does not count itself."""
+    """A new call among those of all processes that were let in; it does not count itself."""
 
     caller_calls: int
     """Of the same caller, within the hour."""
@@ -67,11 +67,22 @@ class Counted(NamedTuple):
     """Of the same business, that go on."""
 
 
+class Newcomer(NamedTuple):
+    """A call that asks to be let in; a number or a business that is empty has no limit."""
+
+    call_sid: str
+    number: str
+    business: str
+
+
 class Counts(Protocol):
     """What several processes count together; None: nobody knows of the others."""
 
-    def count(self, call_sid: str, number: str, business: str) -> Counted | None:
-        """Count a new call; a number or a business that is empty is not counted."""
+    def admit(self, newcomer: Newcomer, limits: Limits) -> Counted | None:
+        """Let a call in and count it, in one step, unless a limit of its caller's or its business's is reached."""
+
+    def withdraw(self, newcomer: Newcomer) -> None:
+        """Count a call no longer that was let in, and then turned away for another reason."""
 
     def place(self, ticket: str, per_minute: int) -> float | None:
         """Count a call that is to be placed, unless it must wait; returns for how many seconds."""

@@ -1,48 +1,73 @@
 """What all processes count together: who has called within the hour, what was placed within the minute, who is busy.
 
-Each count is asked for and changed in one step of Redis's. While Redis is away nobody knows of the others: None.
+Each count is asked for and changed in one step of Redis's, so that of two who come at once for the last place one has
+it. While Redis is away nobody knows of the others: None.
 """
 
 import json
+import logging
 from typing import Final
 
-from kav.call.admission import Counted
+from kav.call.admission import Counted, Limits, Newcomer
 from kav.shared import scripts
 from kav.shared.link import AwayError, Link
 
 HOUR_S: Final = 3600
 MINUTE_S: Final = 60
 
-MAX_COUNTED: Final = 1000
-"""Members of one window that are remembered; a limit is far below."""
-
 ENTER: Final = """
--- KEYS window, members by the moment that they came. ARGV member, seconds, most (-1: any), remembered. Returns how many
--- others came within those seconds and, where no more may, the milliseconds until one may; else the member is counted.
+-- KEYS window, members by the moment that they came. ARGV member, seconds, most. Counts the member if fewer than so
+-- many others came within those seconds. Returns the milliseconds until one more may, 0 for one that is counted.
 local clock, most = redis.call('TIME'), tonumber(ARGV[3])
 local now = clock[1] + clock[2] / 1000000
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2])
-local known = redis.call('ZSCORE', KEYS[1], ARGV[1])
-local others = redis.call('ZCARD', KEYS[1]) - (known and 1 or 0)
-if most >= 0 and others >= most and not known then
+if redis.call('ZSCORE', KEYS[1], ARGV[1]) then return 0 end
+local others = redis.call('ZCARD', KEYS[1])
+if others >= most then
   local leaves = redis.call('ZRANGE', KEYS[1], others - most, others - most, 'WITHSCORES')[2]
-  return {others, math.ceil((leaves + ARGV[2] - now) * 1000)}
+  return math.ceil((leaves + ARGV[2] - now) * 1000)
 end
-if not known then redis.call('ZADD', KEYS[1], now, ARGV[1]) end
-redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -1 - ARGV[4])
+redis.call('ZADD', KEYS[1], now, ARGV[1])
 redis.call('EXPIRE', KEYS[1], ARGV[2])
-return {others, 0}
+return 0
 """
 
-BUSINESS: Final = """
--- KEYS calls. ARGV business (JSON), sid. Returns how many other calls of that business go on.
-local going_on = 0
-for _, sid in ipairs(redis.call('SMEMBERS', KEYS[1])) do
-  local call = redis.call('HMGET', 'kav:call:' .. sid, 'business', 'end')
-  if sid ~= ARGV[2] and call[1] == ARGV[1] and call[2] == 'null' then going_on = going_on + 1 end
+ADMIT: Final = """
+-- KEYS call, calls, the caller's window. ARGV sid, business (JSON), its most calls, the caller's most within those
+-- seconds, seconds; 0 is no limit. Lets the call in if there is room. Returns how many others of that caller came, and
+-- how many of that business go on; nobody for a call that has its place.
+local business, most, caller_most = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local call = redis.call('HMGET', KEYS[1], 'admitted', 'end')
+if call[1] == 'true' then return {0, 0} end
+local clock, came, going_on = redis.call('TIME'), 0, 0
+local now = clock[1] + clock[2] / 1000000
+if caller_most > 0 then
+  redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now - ARGV[5])
+  came = redis.call('ZCARD', KEYS[3]) - (redis.call('ZSCORE', KEYS[3], ARGV[1]) and 1 or 0)
 end
-return going_on
+if most > 0 then
+  for _, sid in ipairs(redis.call('SMEMBERS', KEYS[2])) do
+    local other = redis.call('HMGET', 'kav:call:' .. sid, 'business', 'end', 'admitted')
+    if other[1] == business and other[2] == 'null' and other[3] == 'true' then going_on = going_on + 1 end
+  end
+end
+if (caller_most > 0 and came >= caller_most) or (most > 0 and going_on >= most) then return {came, going_on} end
+if call[2] == 'null' then redis.call('HSET', KEYS[1], 'admitted', 'true') end
+if caller_most > 0 then
+  redis.call('ZADD', KEYS[3], now, ARGV[1])
+  redis.call('EXPIRE', KEYS[3], ARGV[5])
+end
+return {came, going_on}
 """
+
+WITHDRAW: Final = """
+-- KEYS call, the caller's window. ARGV sid. The call's place is free again.
+redis.call('HDEL', KEYS[1], 'admitted')
+redis.call('ZREM', KEYS[2], ARGV[1])
+return 1
+"""
+
+log = logging.getLogger(__name__)
 
 
 class SharedCounts:
@@ -51,22 +76,33 @@ class SharedCounts:
     def __init__(self, link: Link) -> None:
         self._link = link
 
-    def count(self, call_sid: str, number: str, business: str) -> Counted | None:
-        """Count a new call; None: nobody knows."""
+    def admit(self, newcomer: Newcomer, limits: Limits) -> Counted | None:
+        """Let a call in and count it, in one step, unless a limit of its caller's or its business's is reached."""
+        sid, number, business = newcomer
+        most = limits.business_calls if business else 0
+        caller_most = limits.caller_calls if number else 0
+        keys = [scripts.call_key(sid), scripts.CALLS, _caller_key(number)]
         try:
-            calls = self._enter(f"kav:caller:{number}", call_sid, HOUR_S, -1)[0] if number else 0
-            others = self._link.script(BUSINESS, [scripts.CALLS], [json.dumps(business), call_sid]) if business else 0
+            came, going_on = self._link.script(ADMIT, keys, [sid, json.dumps(business), most, caller_most, HOUR_S])
         except AwayError:
             return None
-        return Counted(calls, int(others))
+        return Counted(int(came), int(going_on))
+
+    def withdraw(self, newcomer: Newcomer) -> None:
+        """Count a call no longer that was let in, and then turned away for another reason."""
+        keys = [scripts.call_key(newcomer.call_sid), _caller_key(newcomer.number)]
+        try:
+            self._link.script(WITHDRAW, keys, [newcomer.call_sid])
+        except AwayError:
+            log.warning("a call is counted that was turned away", extra={"call_sid": newcomer.call_sid})
 
     def place(self, ticket: str, per_minute: int) -> float | None:
         """Count a call that is to be placed; returns seconds to wait first, None: nobody knows."""
         try:
-            return self._enter("kav:placed", ticket, MINUTE_S, per_minute)[1] / 1000
+            return int(self._link.script(ENTER, ["kav:placed"], [ticket, MINUTE_S, per_minute])) / 1000
         except AwayError:
             return None
 
-    def _enter(self, window: str, member: str, seconds: int, most: int) -> tuple[int, int]:
-        others, wait_ms = self._link.script(ENTER, [window], [member, seconds, most, MAX_COUNTED])
-        return int(others), int(wait_ms)
+
+def _caller_key(number: str) -> str:
+    return f"kav:caller:{number}"

@@ -24,6 +24,7 @@ Fields = dict[str, str]
 """By name, each JSON text."""
 
 NULL: Final = "null"
+TRUE: Final = "true"
 
 IDENTITY: Final = ("call_sid", "direction", "line", "from_number", "to_number")
 """What never changes, beside the script and the time."""
@@ -63,6 +64,8 @@ class Codec:
         written = {name: json.dumps(value, ensure_ascii=False) for name, value in state.items()}
         written["owner"] = known.get("owner", json.dumps(self.me))
         written["stream"] = self._stream(entry, known)
+        if entry["streamed_at"] is not None:
+            written["admitted"] = TRUE  # also where Redis was away when it was let in
         if "call" not in known:
             written |= self._identity(entry)
         talk = entry["conversation"]
