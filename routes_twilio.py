@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from typing import Final, cast
 
 from flask import Blueprint, Flask, Response, request
-from twilio.twiml.voice_response import Connect, VoiceResponse  # type: ignore[import-untyped]  # ships no types
 from werkzeug.exceptions import HTTPException
 
 import stream_registry
@@ -23,14 +22,13 @@ from kav.call.flow import Flow
 from kav.dialling import AnsweredBy, answered_by
 from kav.flow_files import Flows
 from kav.records import Records
-from kav.records.cleaning import is_e164
 from kav.settings import Settings
 from kav.tickets import Order, Tickets
-from kav.wire.twilio_recordings import start_recording
 from kav.wire.twilio_rest import TwilioRest, TwilioRestError
 from media_desk import MediaDesk
 from realtime_prompt_builder import DEFAULT_LANGUAGE, Phrases
 from stream_registry import TERMINAL_STATUSES, Entry
+from twilio_answers import Answers, hang_up, language_of
 
 STATUS_WRITE_S: Final = 2.0
 """How long the status webhook waits for its record: Twilio waits longer, a caller is not waiting at all."""
@@ -46,17 +44,6 @@ NOBODY: Final = frozenset({"busy", "no-answer", "failed", "canceled"})
 MAX_FORM_BYTES: Final = 64 * 1024
 
 log = logging.getLogger(__name__)
-
-
-def _twiml(response: VoiceResponse) -> Response:
-    return Response(str(response), content_type="text/xml; charset=utf-8")
-
-
-def hang_up() -> Response:
-    """Return TwiML that ends the call."""
-    response = VoiceResponse()
-    response.hangup()
-    return _twiml(response)
 
 
 class Desk:
@@ -75,7 +62,7 @@ class Desk:
         self._settings = settings
         self._media = media
         self._records = records
-        self._phrases = phrases
+        self._answers = Answers(settings, phrases)
         self._flows = flows
         self._tickets = tickets
         self._admission = admission
@@ -87,7 +74,7 @@ class Desk:
         if entry is None:
             entry = self._called(form)
             if entry is None:
-                return self._reject()
+                return self._answers.reject()
             self._admit(entry)
         return self._end_of_line(entry) if entry["ended"] else self._open_stream(entry)
 
@@ -107,7 +94,7 @@ class Desk:
         call_sid = request.form.get("CallSid", "")
         entry = stream_registry.find(call_sid) or self._answered(call_sid)
         if entry is None:
-            return self._apologise(DEFAULT_LANGUAGE)
+            return self._answers.apology(DEFAULT_LANGUAGE)
         if entry["ended"]:
             return self._end_of_line(entry)
         if entry["stream"] is None and self._full():
@@ -128,7 +115,7 @@ class Desk:
 
     def voice_fallback(self) -> Response:
         """Twilio could not reach the voice URL, or did not like its answer: words, then the end."""
-        return self._apologise(DEFAULT_LANGUAGE)
+        return self._answers.apology(DEFAULT_LANGUAGE)
 
     def status(self) -> Response:
         """A call's status: the flag first, so that the sockets close now; then the record."""
@@ -161,7 +148,7 @@ class Desk:
         """What comes after the stream: its replacement if it was lost, an apology, or the end."""
         entry = stream_registry.find(request.form.get("CallSid", ""))
         if entry is None:
-            return hang_up()
+            return self._stranger(request.form)
         stream_registry.sharing().await_word(entry)
         repeated = request.headers.get("I-Twilio-Idempotency-Token", "")
         if not repeated or repeated != entry["after_stream_key"]:
@@ -170,23 +157,27 @@ class Desk:
         entry["after_stream_at"] = time.monotonic()  # after what it decided: the answer says how the call goes on
         return self._end_of_line(entry) if entry["ended"] else self._open_stream(entry)
 
+    def _stranger(self, form: Mapping[str, str]) -> Response:
+        """Return what a live call hears that nobody here knows: its process is gone, and with it what was said.
+
+        Its record is not touched: whoever carried it has written its end, or its lease's end will be that.
+        """
+        call_sid = form.get("CallSid", "")
+        if form.get("CallStatus") in TERMINAL_STATUSES or stream_registry.is_forgotten(call_sid):
+            return hang_up()
+        log.warning("nobody knows this call: it hears an apology", extra={"call_sid": call_sid})
+        flow = self._flows.inbound(form.get("To", ""))
+        return self._answers.apology(flow.language if flow is not None else DEFAULT_LANGUAGE)
+
     def _end_of_line(self, entry: Entry) -> Response:
         """Return what follows a call that has ended for Kav."""
         entry["after_stream_at"] = time.monotonic()
-        if stream_registry.handed_over(entry):
-            return _twiml(self._dial(entry))
-        if entry["after_stream"] == "message":
-            language = entry["flow"].language
-            return self._last_words(entry["flow"].machine_message[language], language)
-        if entry["after_stream"] == "hang_up":
-            return hang_up()
-        language = self._language(entry)
-        return self._last_words(self._phrases.text(entry["after_stream"], language), language)
+        return self._answers.end_of_line(entry)
 
     def hand_over(self, rest: TwilioRest, entry: Entry) -> bool:
         """Pass a live call to its human without being asked, for a process that stops; whether that worked."""
         try:
-            rest.redirect(entry["call_sid"], str(self._dial(entry)))
+            rest.redirect(entry["call_sid"], self._answers.dial_twiml(entry))
         except TwilioRestError as error:
             log.warning("not handed over over REST: %s", error, extra={"call_sid": entry["call_sid"]})
             return False
@@ -194,11 +185,10 @@ class Desk:
 
     def dial_result(self) -> Response:
         """What became of a hand-over: the end, or, if nobody took the call, back to the bot at the same step."""
-        call_sid = request.form.get("CallSid", "")
-        entry = stream_registry.find(call_sid)
+        entry = stream_registry.find(request.form.get("CallSid", ""))
         nobody = request.form.get("DialCallStatus") in NOBODY
-        if entry is None and nobody and not stream_registry.is_forgotten(call_sid):
-            return self._apologise(DEFAULT_LANGUAGE)  # another process has handed it over, and is gone
+        if entry is None and nobody:
+            return self._stranger(request.form)
         over = request.form.get("CallStatus") in TERMINAL_STATUSES or (entry is not None and entry["terminal_at"])
         if entry is None or not nobody or over:
             return hang_up()
@@ -207,32 +197,10 @@ class Desk:
         if not stream_registry.handed_over(entry):
             return hang_up()
         if entry["after_stream"] == "announced_transfer":  # nobody is there, and the model is not either
-            return self._apologise(self._language(entry))
+            return self._answers.apology(language_of(entry))
         stream_registry.reopen(entry, "nobody_answers")
         entry["after_stream_at"] = time.monotonic()
         return self._open_stream(entry)
-
-    def _dial(self, entry: Entry) -> VoiceResponse:
-        """Return TwiML that rings a human; how long they may talk is bounded, for nobody else watches that leg."""
-        transfer = entry["flow"].transfer
-        response, own_number = VoiceResponse(), stream_registry.own_number(entry)
-        if transfer is None:
-            response.hangup()
-            return response
-        if entry["after_stream"] == "announced_transfer":
-            language = self._language(entry)
-            announcement = transfer.announcement.get(language) or self._phrases.text("transfer", language)
-            self._say(response, announcement, language)
-        dial = response.dial(
-            action=f"{self._settings.base_url}/twilio/dial-result",
-            method="POST",
-            timeout=transfer.ring_s,
-            time_limit=transfer.time_limit_s,
-            caller_id=own_number if is_e164(own_number) else None,  # who dialled a SIP address has no number to show
-            answer_on_bridge=True,
-        )
-        dial.number(transfer.to)
-        return response
 
     def _decide_after_stream(self, entry: Entry, status: str) -> None:
         """A call whose stream was lost, or never opened, gets one fresh stream; after that, words and the end."""
@@ -313,45 +281,9 @@ class Desk:
         return self._media.full or stream_registry.live_count() > self._settings.MAX_CALLS
 
     def _open_stream(self, entry: Entry) -> Response:
-        """Return the stream; what follows it ends the call, so that a closed socket never leaves the line open."""
+        """Return the stream, whose model begins to connect meanwhile."""
         self._media.prewarm(entry)
-        response = VoiceResponse()
-        if entry["flow"].recording and entry["after_stream_at"] is None:  # it runs on through every later stream
-            start_recording(response, f"{self._settings.base_url}/twilio/recording")
-        connect = Connect(action=f"{self._settings.base_url}/twilio/after-stream", method="POST")
-        stream = connect.stream(
-            url=self._settings.media_url,
-            status_callback=f"{self._settings.base_url}/twilio/stream-status",
-            status_callback_method="POST",
-        )
-        stream.parameter(name="token", value=entry["token"] or "")
-        stream.parameter(name="direction", value=entry["direction"])
-        response.append(connect)
-        response.hangup()
-        return _twiml(response)
-
-    def _language(self, entry: Entry) -> str:
-        """Return the language that the call is in."""
-        talk = entry["conversation"]
-        return talk.language.current if talk is not None else entry["flow"].language
-
-    def _apologise(self, language: str) -> Response:
-        return self._last_words(self._phrases.text("apology", language), language)
-
-    def _last_words(self, text: str, language: str) -> Response:
-        response = VoiceResponse()
-        self._say(response, text, language)
-        response.hangup()
-        return _twiml(response)
-
-    def _say(self, response: VoiceResponse, text: str, language: str) -> None:
-        voice = self._phrases.voice(language)
-        response.say(text, language=voice.language, voice=voice.voice)
-
-    def _reject(self) -> Response:
-        response = VoiceResponse()
-        response.reject(reason="rejected")
-        return _twiml(response)
+        return self._answers.stream(entry)
 
     def failed(self, error: Exception) -> Response | HTTPException:
         """Answer a request that failed in here: a caller hears an apology, a callback is taken as done."""
@@ -359,7 +291,7 @@ class Desk:
             return error
         log.error("webhook %s failed", request.path, exc_info=error, extra={"call_sid": twilio_gate.call_sid()})
         speaks = request.endpoint in SPEAKING
-        return self._apologise(DEFAULT_LANGUAGE) if speaks else Response(status=204)
+        return self._answers.apology(DEFAULT_LANGUAGE) if speaks else Response(status=204)
 
 
 def _direction(form: Mapping[str, str]) -> Direction:

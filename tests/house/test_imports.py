@@ -21,7 +21,7 @@ FLOORS = [
         "kav.commands",
         "kav.console",
     ),
-    ("media_desk", "call_admission"),
+    ("media_desk", "call_admission", "twilio_answers"),
     ("media_ws_ai", "kav.after_call", "kav.shared"),
     (
         "realtime_prompt_builder",

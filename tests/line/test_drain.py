@@ -6,13 +6,15 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator
 
+import aiohttp
 import pytest
 
 from realtime_prompt_builder import load_phrases
 from rehearsal.kav import KavProcess
 from rehearsal.model.mulaw import hum
 from rehearsal.twilio import CallScript, Human, Line
-from rehearsal.world import World
+from rehearsal.twilio.signing import signed_headers
+from rehearsal.world import AUTH_TOKEN, World
 from tests.line.asking import about, ask
 from tests.line.ending import Talk, read, record, talking, until_healthy
 from tests.line.listening import SPEECH, noise
@@ -185,6 +187,20 @@ async def test_the_records_of_a_killed_process_are_closed_when_its_lease_is_old_
         assert found.call["ended_at"] < found.call["updated_at"]
     assert [asked for asked in dead.twilio.rest.requests if talk.call.sid in asked.path] == []
     assert talk.call.ended_at is None, "the boot ends no call"
+
+
+async def test_a_caller_whose_process_was_killed_hears_an_apology_from_the_next_one(killed: tuple[World, Talk]) -> None:
+    dead, talk = killed
+    async with successor(dead) as next_process, aiohttp.ClientSession() as http:
+        form = about(talk.call.sid, "in-progress")
+        signed = signed_headers(AUTH_TOKEN, dead.kav.url + "/twilio/after-stream", form)
+        async with http.post(next_process.url + "/twilio/after-stream", data=form, headers=signed) as answer:
+            said = await answer.text()
+        assert (APOLOGY in said, "<Hangup" in said) == (True, True)
+        figures = await next_process.health()
+        while figures["records"]["waiting"]:
+            figures = await next_process.health()
+        assert read(dead, talk.call.sid).call["end_reason"] is None, "its lease says when it ended, and why"
 
 
 async def test_a_lease_that_is_not_old_is_left_alone(killed: tuple[World, Talk]) -> None:

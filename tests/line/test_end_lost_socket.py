@@ -97,9 +97,18 @@ async def test_a_stream_that_never_opens_gets_a_second_try_and_then_an_apology(w
     assert read(world, call.sid).streams == []
 
 
-async def test_what_comes_after_an_unknown_call_is_its_end(world: World) -> None:
+@pytest.mark.parametrize(("hook", "fields"), [("after-stream", {}), ("dial-result", {"DialCallStatus": "no-answer"})])
+async def test_a_live_call_that_nobody_knows_hears_an_apology_and_not_a_dead_line(
+    world: World, hook: str, fields: dict[str, str]
+) -> None:
+    """Its process is gone: a deploy, or a crash."""
     sids = ("CA" + "f" * 32, "", "x" * 10_000, "CA\x00\ud7ff")
-    answers = await asyncio.gather(*(ask(world, "/twilio/after-stream", about(sid, "in-progress")) for sid in sids))
+    answers = await asyncio.gather(
+        *(ask(world, f"/twilio/{hook}", about(sid, "in-progress", **fields)) for sid in sids)
+    )
     for answer in answers:
         assert (answer.status, "<Hangup" in answer.body, "<Connect" in answer.body) == (200, True, False)
+        assert APOLOGY in answer.body
+    over = await ask(world, f"/twilio/{hook}", about("CA" + "f" * 32, "completed", **fields))
+    assert ("<Hangup" in over.body, "<Say" in over.body) == (True, False), "nobody pays for words on a dead line"
     assert (await world.kav.health())["entries"] == sum(read(world, c.sid).call != {} for c in world.twilio.calls)

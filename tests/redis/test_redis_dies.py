@@ -67,7 +67,7 @@ async def test_a_stream_that_comes_where_nobody_knows_the_call_is_refused_and_th
     town.go(voice=0, media=1, after_stream=1, status=0)
     call = await town.world.call()
     await call.until_ended(WAIT_S)
-    assert call.verbs == ["Connect", "Hangup"]
+    assert call.verbs == ["Connect", "Say", "Hangup"], "words, for the line is live"
     await until(lambda: town.log_lines(call, "stream refused") == [1])
     assert town.world.sessions_of(call) == [], "no model was paid for"
 

@@ -173,9 +173,10 @@ async def test_a_voice_webhook_that_comes_twice_gets_the_same_answer_from_both(t
     assert "<Connect" not in await ask_at(town, 0, VOICE, form), "it is over, wherever that was said"
 
 
-async def test_what_comes_after_an_unknown_call_is_its_end_everywhere(town: Town) -> None:
+async def test_a_live_call_that_nobody_knows_hears_an_apology_everywhere(town: Town) -> None:
     for place in (0, 1):
-        assert "<Hangup" in await ask_at(town, place, AFTER, about("CA" + "e" * 32, "in-progress"))
+        answer = await ask_at(town, place, AFTER, about("CA" + "e" * 32, "in-progress"))
+        assert ("<Say" in answer, "<Hangup" in answer) == (True, True)
         assert (await town.health(place))["entries"] <= len(town.world.twilio.calls)
 
 

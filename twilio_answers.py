@@ -1,0 +1,111 @@
+"""What Kav answers Twilio, in TwiML: a stream, a human, words, or the end. It decides nothing."""
+
+from flask import Response
+from twilio.twiml.voice_response import Connect, VoiceResponse  # type: ignore[import-untyped]  # ships no types
+
+import stream_registry
+from kav.records.cleaning import is_e164
+from kav.settings import Settings
+from kav.wire.twilio_recordings import start_recording
+from realtime_prompt_builder import Phrases
+from stream_registry import Entry
+
+
+def hang_up() -> Response:
+    """Return TwiML that ends the call."""
+    response = VoiceResponse()
+    response.hangup()
+    return _twiml(response)
+
+
+def language_of(entry: Entry) -> str:
+    """Return the language that a call is in."""
+    talk = entry["conversation"]
+    return talk.language.current if talk is not None else entry["flow"].language
+
+
+class Answers:
+    """The answers of one installation."""
+
+    def __init__(self, settings: Settings, phrases: Phrases) -> None:
+        self._settings = settings
+        self._phrases = phrases
+
+    def stream(self, entry: Entry) -> Response:
+        """Return the stream; what follows it ends the call, so that a closed socket never leaves the line open."""
+        response = VoiceResponse()
+        if entry["flow"].recording and entry["after_stream_at"] is None:  # it runs on through every later stream
+            start_recording(response, f"{self._settings.base_url}/twilio/recording")
+        connect = Connect(action=f"{self._settings.base_url}/twilio/after-stream", method="POST")
+        stream = connect.stream(
+            url=self._settings.media_url,
+            status_callback=f"{self._settings.base_url}/twilio/stream-status",
+            status_callback_method="POST",
+        )
+        stream.parameter(name="token", value=entry["token"] or "")
+        stream.parameter(name="direction", value=entry["direction"])
+        response.append(connect)
+        response.hangup()
+        return _twiml(response)
+
+    def end_of_line(self, entry: Entry) -> Response:
+        """Return what follows a call that has ended for Kav."""
+        if stream_registry.handed_over(entry):
+            return _twiml(self._dial(entry))
+        if entry["after_stream"] == "message":
+            language = entry["flow"].language
+            return self._last_words(entry["flow"].machine_message[language], language)
+        if entry["after_stream"] == "hang_up":
+            return hang_up()
+        language = language_of(entry)
+        return self._last_words(self._phrases.text(entry["after_stream"], language), language)
+
+    def dial_twiml(self, entry: Entry) -> str:
+        """Return the TwiML that hands a call over, for Twilio to be told without asking."""
+        return str(self._dial(entry))
+
+    def apology(self, language: str) -> Response:
+        """Return words for whoever cannot be served, and the end."""
+        return self._last_words(self._phrases.text("apology", language), language)
+
+    def reject(self) -> Response:
+        """Return TwiML that does not answer the call."""
+        response = VoiceResponse()
+        response.reject(reason="rejected")
+        return _twiml(response)
+
+    def _dial(self, entry: Entry) -> VoiceResponse:
+        """Return TwiML that rings a human; how long they may talk is bounded, for nobody else watches that leg."""
+        transfer = entry["flow"].transfer
+        response, own_number = VoiceResponse(), stream_registry.own_number(entry)
+        if transfer is None:
+            response.hangup()
+            return response
+        if entry["after_stream"] == "announced_transfer":
+            language = language_of(entry)
+            announcement = transfer.announcement.get(language) or self._phrases.text("transfer", language)
+            self._say(response, announcement, language)
+        dial = response.dial(
+            action=f"{self._settings.base_url}/twilio/dial-result",
+            method="POST",
+            timeout=transfer.ring_s,
+            time_limit=transfer.time_limit_s,
+            caller_id=own_number if is_e164(own_number) else None,  # who dialled a SIP address has no number to show
+            answer_on_bridge=True,
+        )
+        dial.number(transfer.to)
+        return response
+
+    def _last_words(self, text: str, language: str) -> Response:
+        response = VoiceResponse()
+        self._say(response, text, language)
+        response.hangup()
+        return _twiml(response)
+
+    def _say(self, response: VoiceResponse, text: str, language: str) -> None:
+        voice = self._phrases.voice(language)
+        response.say(text, language=voice.language, voice=voice.voice)
+
+
+def _twiml(response: VoiceResponse) -> Response:
+    return Response(str(response), content_type="text/xml; charset=utf-8")
