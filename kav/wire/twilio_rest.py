@@ -45,6 +45,14 @@ FIRST_RETRY_S = 0.5
 LAST_RETRY_S = 4.0
 NOT_IN_PROGRESS = 21220  # "Unable to update record: Call is not in progress": it has ended already
 
+MAX_WORDS = 300
+"""Characters of what an answer says that go into an error, and so into logs and answers."""
+
+MAX_DURATION_DIGITS = 7
+
+UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, OverflowError)
+"""What the package lets through when an answer is no JSON, or is JSON of another kind than it reads."""
+
 # The package logs each request at INFO, telephone numbers included; they are nobody's business.
 _quiet = logging.getLogger("kav.twilio.http")
 _quiet.setLevel(logging.WARNING)
@@ -174,6 +182,8 @@ class TwilioRest:
             TwilioRestError: no call was placed.
         """
         placed = self.ask(f"the call to {masked(call.to)}", lambda client: _create(client, call), once=True)
+        if not placed.sid:  # it was created, and nobody can say which one it is
+            raise unknown(f"the call to {masked(call.to)}", Refusal(0, None, "an answer without the call's sid"))
         return str(placed.sid)
 
     def hang_up(self, call_sid: str) -> HangUp:
@@ -203,7 +213,8 @@ class TwilioRest:
         except NotFoundError:
             return None
         duration = str(call.duration or "")
-        return str(call.status), int(duration) if duration.isdigit() else None
+        known = duration.isascii() and duration.isdigit() and len(duration) <= MAX_DURATION_DIGITS
+        return str(call.status or ""), int(duration) if known else None
 
     def find_number(self, number: str) -> Number | None:
         """The account's number that is exactly `number` (E.164), or None."""
@@ -247,7 +258,7 @@ class TwilioRest:
         for tries_left in reversed(range(TRIES)):
             try:
                 return request(self._client)
-            except (TwilioException, RequestException, ValueError) as error:  # ValueError: an answer that is no JSON
+            except (TwilioException, RequestException, *UNREADABLE) as error:
                 refusal = refusal_of(error)
                 if once and may_have_worked(error, refusal.status):
                     raise unknown(whom, refusal) from error
@@ -294,9 +305,9 @@ def masked(number: str) -> str:
 def refusal_of(error: Exception) -> Refusal:
     """What an exception says; the package has three kinds for answers, and lets others pass when there is none."""
     if isinstance(error, TwilioRestException):
-        return Refusal(error.status, error.code, str(error.msg))
+        return Refusal(error.status, error.code, str(error.msg)[:MAX_WORDS])
     if isinstance(error, TwilioServiceException):
-        return Refusal(error.status, error.code, f"{error.title}, {error.detail}")
+        return Refusal(error.status, error.code, f"{error.title}, {error.detail}"[:MAX_WORDS])
     answer = error.args[1] if isinstance(error, TwilioException) and len(error.args) > 1 else None
     if isinstance(answer, Response):  # a list's page
         return Refusal(answer.status_code, *_code_and_message(answer.text))
@@ -326,7 +337,7 @@ def explain(whom: str, refusal: Refusal) -> TwilioRestError:
 def _code_and_message(text: str) -> tuple[int | None, str]:
     try:
         body = json.loads(text)
-        return body.get("code"), str(body.get("message"))
+        return body.get("code"), str(body.get("message"))[:MAX_WORDS]
     except (ValueError, AttributeError):  # a proxy's page, not Twilio's answer
         return None, "no reason given"
 
@@ -366,17 +377,17 @@ def _number(resource: Any) -> Number:  # noqa: ANN401 - the package's resources 
     return Number(
         sid=str(resource.sid),
         number=str(resource.phone_number),
-        voice_url=resource.voice_url or "",
-        voice_method=resource.voice_method or "",
-        status_callback=resource.status_callback or "",
-        status_callback_method=resource.status_callback_method or "",
-        voice_fallback_url=resource.voice_fallback_url or "",
-        voice_fallback_method=resource.voice_fallback_method or "",
+        voice_url=str(resource.voice_url or ""),
+        voice_method=str(resource.voice_method or ""),
+        status_callback=str(resource.status_callback or ""),
+        status_callback_method=str(resource.status_callback_method or ""),
+        voice_fallback_url=str(resource.voice_fallback_url or ""),
+        voice_fallback_method=str(resource.voice_fallback_method or ""),
     )
 
 
 def _date(header: str) -> datetime | None:
     try:
         return parsedate_to_datetime(header)
-    except ValueError:
+    except UNREADABLE:
         return None

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 import pytest
-from gevent.server import StreamServer
 from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import SecretStr
@@ -11,7 +10,8 @@ from pydantic import SecretStr
 from kav.call.flow import HttpTool
 from kav.wire.http_tools import ANSWER_CHARACTERS, CUT_OFF, HttpTools
 from kav.wire.tool_arguments import WrongArguments, read_arguments
-from tests.fuzz import JSON, WORDS, dumped, fuzzed, mutated
+from tests.fuzz import JSON, WORDS, answering, dumped, fuzzed, mutated
+from tests.fuzz.answering import Service
 
 SECRET = 'k3y"of-the-clinic'
 PROPERTIES: dict[str, dict[str, object]] = {
@@ -40,25 +40,10 @@ TOOL = HttpTool(
 )
 
 
-class Service:
-    """A server that answers each request with the same bytes, whatever they are."""
-
-    def __init__(self) -> None:
-        self.answer = b""
-        self.server = StreamServer(("127.0.0.1", 0), self._serve)
-        self.server.start()
-
-    def _serve(self, sock, _) -> None:  # type: ignore[no-untyped-def]  # gevent's own socket  # noqa: ANN001
-        sock.recv(65536)
-        sock.sendall(self.answer)
-        sock.close()
-
-
 @pytest.fixture(scope="module")
 def service() -> Iterator[Service]:
-    service = Service()
-    yield service
-    service.server.stop(timeout=1)
+    with answering.service() as service:
+        yield service
 
 
 @fuzzed
@@ -74,9 +59,7 @@ def test_whatever_a_service_answers_the_model_gets_a_short_text_without_the_secr
     service: Service, data: bytes
 ) -> None:
     service.answer = data
-    tools = HttpTools(
-        {"CLINIC_API_TOKEN": SecretStr(SECRET)}, stand_in=f"http://127.0.0.1:{service.server.server_port}"
-    )
+    tools = HttpTools({"CLINIC_API_TOKEN": SecretStr(SECRET)}, stand_in=service.url)
     told = tools.call(TOOL, "{}")
     assert 0 < len(told.output) <= ANSWER_CHARACTERS + len(CUT_OFF)
     assert SECRET not in told.output
