@@ -16,10 +16,11 @@ All times are `time.monotonic()` seconds, which one machine's processes share. N
 """
 
 import asyncio
+import contextlib
 import inspect
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from ssl import SSLContext, create_default_context
 
 from websockets.client import ClientProtocol
@@ -48,11 +49,26 @@ class Server:
         self._delay_s = delay_s
         self._tasks: set[asyncio.Task[None]] = set()
         self._listener: asyncio.Server | None = None
+        self._tls: SSLContext | None = None
 
     async def listen(self, sock: socket.socket, tls: SSLContext | None) -> None:
         """Begin to accept on a bound socket."""
-        self.port = sock.getsockname()[1]
+        self.port, self._tls = sock.getsockname()[1], tls
         self._listener = await asyncio.get_running_loop().create_server(self._accepted, sock=sock, ssl=tls)
+
+    @contextlib.asynccontextmanager
+    async def away(self) -> AsyncIterator[None]:
+        """Refuse connections meanwhile; those that are open stay. Nobody else gets the port."""
+        if self._listener is None:
+            raise RuntimeError("It does not listen yet: `await serve(...)` first")
+        self._listener.close()
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("127.0.0.1", self.port))  # bound and not listening: the kernel refuses whoever comes
+        try:
+            yield
+        finally:
+            await self.listen(sock, self._tls)
 
     async def close(self) -> None:
         """Stop listening, cancel the handlers, free every descriptor."""

@@ -14,7 +14,8 @@ for those whose upgrade has such headers (names in lower case).
 import asyncio
 import json
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from ssl import SSLContext
 from types import TracebackType
 from typing import Self
@@ -87,6 +88,14 @@ class ModelServer:
     def next_faults(self, *faults: Faults) -> None:
         """Faults of the next sessions (or upgrades), one each, in place of `faults`."""
         self._next_faults.extend(faults)
+
+    @asynccontextmanager
+    async def away(self) -> AsyncIterator[None]:
+        """Nobody is there meanwhile: connections are refused. Sessions that are open go on."""
+        if self._server is None:
+            raise RuntimeError("The model is not up yet: use it as `async with ModelServer(...) as model`")
+        async with self._server.away():
+            yield
 
     async def wait_for_session(self, number: int = 1, timeout_s: float = 5) -> ModelSession:
         """The `number`th session, counted from 1, when it has begun. Raises TimeoutError."""

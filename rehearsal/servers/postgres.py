@@ -2,10 +2,11 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 DEBIAN = Path("/usr/lib/postgresql")
@@ -53,6 +54,15 @@ class Postgres:
             assert self._process.poll() is None, (self._folder / "server.log").read_text()
             time.sleep(0.02)
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the server's processes, all of them: the first one first, so that it begins no others."""
+        assert self._process is not None, "it does not run"
+        first = int((self._data / "postmaster.pid").read_text().split()[0])
+        # Last is who changed the user, where that is so: it stops with the server and goes on after it, or not at all.
+        for pid in dict.fromkeys((first, *_children_of(first), self._process.pid)):
+            with suppress(ProcessLookupError):  # a connection's process ends with the connection
+                os.kill(pid, number)
+
     def stop(self) -> None:
         """At once, as in a crash: connections are cut, nothing is waited for."""
         if self._process is None:
@@ -67,3 +77,14 @@ class Postgres:
             shutil.chown(self._folder, "postgres")
         initdb = [str(self._bin / "initdb"), "-D", str(self._data), "-A", "trust", "-U", "postgres", "-N", "-E", "UTF8"]
         subprocess.run(as_server_user([*initdb, "--locale=C"]), check=True, capture_output=True, timeout=60)
+
+
+def _children_of(pid: int) -> list[int]:
+    """The processes whose parent is `pid`."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+            if parent == pid:
+                found.append(int(stat.parent.name))
+    return found
