@@ -5,6 +5,8 @@ import asyncio
 import random
 import sys
 
+from bench.report import Report
+from chaos.servers import Servers
 from chaos.soak import soak
 from chaos.weather import storm
 
@@ -21,14 +23,20 @@ def main(arguments: list[str]) -> int:
     asked = parser.parse_args(arguments)
     seed = asked.seed or random.randrange(1, 1_000_000)
     print(f"seed {seed}", flush=True)
-    reports = [
-        asyncio.run(storm(asked.calls, SHORT_STORM_S if asked.short else STORM_S, seed)),
-        asyncio.run(soak(SHORT_SOAK_CALLS if asked.short else SOAK_CALLS, seed)),
-    ]
+    reports = asyncio.run(_both(asked.calls, seed, short=asked.short))
     for report in reports:
         print(f"\n{report.part}")
         report.print()
     return 0 if all(report.met for report in reports) else 1
+
+
+async def _both(calls: int, seed: int, *, short: bool) -> list[Report]:
+    async with Servers() as servers:
+        print(servers.names, flush=True)
+        return [
+            await storm(servers, calls, SHORT_STORM_S if short else STORM_S, seed),
+            await soak(servers, SHORT_SOAK_CALLS if short else SOAK_CALLS, seed),
+        ]
 
 
 if __name__ == "__main__":

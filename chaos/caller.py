@@ -2,12 +2,16 @@
 
 import asyncio
 import random
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from chaos.ghosts import Deafness, Trigger
 from rehearsal.audio import SAMPLE_RATE, tone
 from rehearsal.model import CallTool, ModelSession, Reply, ReplyRequest, Say, Script
+from rehearsal.peer import Peer
 from rehearsal.twilio import Call, CallScript, Human
+from rehearsal.twilio.stream import MediaStream
 from rehearsal.world import World
 
 LOCKSMITH, DEFAULT = "+97231110001", "+97231234567"
@@ -43,16 +47,43 @@ class Weathered(Script):
         return Reply([Say(request.phrase or request.told or "...", audio=sound)], first_after_s=0.02)
 
 
-@dataclass
+@dataclass(eq=False)
 class Talker:
     """One call and what is known of it from outside."""
 
     call: Call
     script: Weathered
+    world: World
     troubles: list[str] = field(default_factory=list)
     """What was done to it, in order."""
-    slowed: bool = False
-    """Something was done after which an end takes its time: a process that stood still, a peer that does not answer."""
+    triggers: dict[MediaStream, Trigger] = field(default_factory=dict)
+    """What ended each of its streams, where that was somebody else's doing than Kav's."""
+    deafness: Deafness = field(default_factory=Deafness)
+    spent: set[Peer] = field(default_factory=set)
+    """Peers that ended their connection themselves: nobody owes them a close frame."""
+
+    @property
+    def sessions(self) -> list[ModelSession]:
+        """The model's sessions that were opened for it."""
+        return self.world.sessions_of(self.call)
+
+    def live_stream(self) -> MediaStream | None:
+        """The stream that both sides hold open, if one is."""
+        stream = self.call.streams[-1] if self.call.streams else None
+        there = stream is not None and stream.started_at is not None and not stream.over.is_set()
+        return stream if there and stream is not None and stream.peer.eof_at is stream.peer.closed_at is None else None
+
+    def live_session(self) -> ModelSession | None:
+        """The model's session that both sides hold open, if one is."""
+        return self.sessions[-1] if self.sessions and self.sessions[-1].is_open else None
+
+    def ends_now(self, what: str, *, late_s: float = 0.0, deaf: bool = False) -> None:
+        """Note that the live stream is being ended, `late_s` from now; `deaf`: its socket hears no end of Kav's."""
+        stream = self.live_stream()
+        if stream is None or stream in self.triggers:
+            return
+        peers = [session.peer for session in self.sessions if session.is_open] + ([] if deaf else [stream.peer])
+        self.triggers[stream] = Trigger(what, time.monotonic() + late_s, peers)
 
     def strange_bytes(self) -> int:
         """Bytes that the caller was sent and that are no sound of this call's."""
@@ -60,10 +91,10 @@ class Talker:
         sent = (message.audio for message in self.call.received if message.audio)
         return sum(len(audio) for audio in sent if not any(audio in sound for sound in own))
 
-    def foreign_frames(self, sessions: Sequence[ModelSession]) -> int:
+    def foreign_frames(self) -> int:
         """Frames that the model was sent and that this caller never spoke."""
         spoken = set(self.call.sent_frames)
-        heard = (session.audio_in for session in sessions)
+        heard: Sequence[bytes] = [session.audio_in for session in self.sessions]
         frames = (audio[at : at + FRAME_BYTES] for audio in heard for at in range(0, len(audio), FRAME_BYTES))
         return sum(frame not in spoken for frame in frames)
 
@@ -73,13 +104,15 @@ async def live(world: World, number: int, chance: random.Random, for_s: float, a
     script = Weathered(number, chance)
     line = CallScript(human=Human("answered", talks_s=0.3), say_s_a_character=0.002)
     call = await world.call(script, line, to=chance.choice((LOCKSMITH, LOCKSMITH, DEFAULT)))
-    arrives.append(Talker(call, script))
+    talker = Talker(call, script, world)
+    arrives.append(talker)
     until = asyncio.get_running_loop().time() + for_s * chance.uniform(0.3, 1.7)
     voice = tone(200 + number % 397, 320, 0.6)
     while asyncio.get_running_loop().time() < until and call.ended_at is None:
         await asyncio.sleep(chance.uniform(0.1, 1.0))
         await _act(call, chance, voice)
     if call.ended_at is None:
+        talker.ends_now("the caller hangs up")
         await call.hang_up()
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import signal
 import sqlite3
 import tempfile
 from collections.abc import Mapping
@@ -16,6 +17,11 @@ from rehearsal.servers import postgres, redis
 AWAY_S = 3.0
 """How long each of them is away."""
 
+STALLED_S = 2.5
+"""How long each of them is there and says nothing."""
+
+Server = postgres.Postgres | redis.RedisServer
+
 
 class Servers:
     """What Kav keeps its records and shares its calls in; `async with` starts and stops it."""
@@ -25,17 +31,17 @@ class Servers:
         self._folder = Path(tempfile.mkdtemp(prefix="kav-chaos-"))
         self._open.callback(shutil.rmtree, self._folder, ignore_errors=True)
         found = postgres.binaries()
-        self._postgres = postgres.Postgres(self._folder, found) if found is not None else None
-        self._redis = redis.RedisServer() if redis.binary() is not None else None
+        self.postgres = postgres.Postgres(self._folder, found) if found is not None else None
+        self.redis = redis.RedisServer() if redis.binary() is not None else None
 
     async def __aenter__(self) -> Self:
-        for server in (self._postgres, self._redis):
+        for server in (self.postgres, self.redis):
             if server is not None:
                 await asyncio.to_thread(server.start)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for server in (self._postgres, self._redis):
+        for server in (self.postgres, self.redis):
             if server is not None:
                 await asyncio.to_thread(server.stop)
         self._open.close()
@@ -43,40 +49,32 @@ class Servers:
     @property
     def names(self) -> str:
         """What there is, for whoever reads the figures."""
-        return f"{'PostgreSQL' if self._postgres else 'SQLite'}, {'Redis' if self._redis else 'no Redis'}"
+        return f"{'PostgreSQL' if self.postgres else 'SQLite'}, {'Redis' if self.redis else 'no Redis'}"
 
     @property
     def _database_url(self) -> str:
-        return self._postgres.url() if self._postgres is not None else f"sqlite:///{self._folder / 'kav.db'}"
+        return self.postgres.url() if self.postgres is not None else f"sqlite:///{self._folder / 'kav.db'}"
 
     @property
     def ports(self) -> list[int]:
         """Where the servers listen."""
-        return [server.port for server in (self._postgres, self._redis) if server is not None]
+        return [server.port for server in (self.postgres, self.redis) if server is not None]
 
     @property
     def settings(self) -> Mapping[str, str]:
         """What Kav is told of it."""
-        shared = {"REDIS_URL": self._redis.url} if self._redis is not None else {}
+        shared = {"REDIS_URL": self.redis.url} if self.redis is not None else {}
         return {"DATABASE_URL": self._database_url, **shared}
 
-    async def database_away(self) -> None:
-        """Kill the database and start it again; SQLite cannot be killed, so nobody can write to it meanwhile."""
-        if self._postgres is None:
-            await _lock(self._folder / "kav.db")
-            return
-        await asyncio.to_thread(self._postgres.stop)
-        await asyncio.sleep(AWAY_S)
-        await asyncio.to_thread(self._postgres.start)
-
-    async def redis_away(self) -> bool:
-        """Kill Redis and start it again, empty; say whether there was one."""
-        if self._redis is None:
-            return False
-        await asyncio.to_thread(self._redis.stop)
-        await asyncio.sleep(AWAY_S)
-        await asyncio.to_thread(self._redis.start)
-        return True
+    async def lock(self) -> None:
+        """Let nobody write to SQLite for a while: it is no server that could be killed or stalled."""
+        connection = sqlite3.connect(self._folder / "kav.db", timeout=5, isolation_level=None)
+        try:
+            connection.execute("BEGIN EXCLUSIVE")
+            await asyncio.sleep(AWAY_S)
+            connection.execute("COMMIT")
+        finally:
+            connection.close()
 
     def rows(self, table: str) -> list[dict[str, Any]]:
         """All rows of one of Kav's tables."""
@@ -88,11 +86,17 @@ class Servers:
             engine.dispose()
 
 
-async def _lock(database: Path) -> None:
-    connection = sqlite3.connect(database, timeout=5, isolation_level=None)
+async def kill(server: Server) -> None:
+    """Kill a server and start it again after a while; Redis is empty then."""
+    await asyncio.to_thread(server.stop)
+    await asyncio.sleep(AWAY_S)
+    await asyncio.to_thread(server.start)
+
+
+async def stall(server: Server) -> None:
+    """Stop a server's processes for a while: connections stay, and nothing answers."""
+    server.signal(signal.SIGSTOP)
     try:
-        connection.execute("BEGIN EXCLUSIVE")
-        await asyncio.sleep(AWAY_S)
-        connection.execute("COMMIT")
+        await asyncio.sleep(STALLED_S)
     finally:
-        connection.close()
+        server.signal(signal.SIGCONT)
