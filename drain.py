@@ -13,6 +13,7 @@ import gevent
 
 import stream_registry
 from media_desk import MediaDesk
+from media_ws_ai import Stream
 from stream_registry import Entry
 
 LAST_WORDS_S: Final = 5.0
@@ -88,7 +89,12 @@ def _tell(media: MediaDesk) -> None:
 
 
 def _end(entry: Entry) -> None:
-    stream_registry.end(entry["call_sid"], "shutdown", after_stream="apology")
+    """End a call with words of Twilio's, unless it is just being handed over: then that is its end."""
+    stream: Stream | None = entry["stream"]
+    if stream is not None:
+        stream.end("shutdown", after_stream="apology")
+    else:
+        stream_registry.end(entry["call_sid"], "shutdown", after_stream="apology")
 
 
 def _unasked(since: float) -> bool:

@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from typing import Any, Final, Literal, cast
 
 import gevent
-from gevent.pool import Group
 
 import realtime_prompt_builder as prompt
 import stream_registry
@@ -22,6 +21,7 @@ from kav.call.conversation import Conversation
 from kav.call.deadlines import CallRules
 from kav.call.flow import Flow
 from kav.call.session import CallSession
+from kav.log import about
 from kav.settings import Settings
 from kav.wire import realtime, twilio_media
 from kav.wire.call_tools import CallTools, time_at
@@ -107,10 +107,9 @@ class Stream:
         self._stopped_at: float | None = None
         self._end_reason: actions.EndReason | None = None
         self._carried_over = carried_over
-        self._handing_over = False
-        """Twilio is being told where the call goes, and has not said yet that it does."""
+        self._handing_over: tuple[actions.EndReason, stream_registry.AfterStream] | None = None
+        """How the call ends: Twilio is being told where it goes, and has not said yet that it does."""
         self._tools = CallTools(self.call_sid, flow, tools, self._decide)
-        self._at_work = Group()
         self._take_by_type, self._perform_by_type = self._takers(), self._performers()
 
     def _takers(self) -> dict[type, Callable[[Any], None]]:
@@ -281,22 +280,25 @@ class Stream:
         if action.apologise:
             passes = self._flow.transfer is not None and action.reason != "shutdown"
             after = "announced_transfer" if passes else "apology"
-        carry_over = self._carried_over(self.entry) if action.reason == "transferred" else None
+        passes_on = after in ("transfer", "announced_transfer") and not self.entry["ended"]
+        carry_over = self._carried_over(self.entry) if passes_on else None
         if carry_over is None:
             self.end(action.reason, after_stream=after)
-        else:
-            self._handing_over = True
-            self._at_work.start(gevent.Greenlet(self._hand_over, carry_over))
+        elif self._handing_over is None:
+            self._handing_over = action.reason, after
+            self.entry["after_stream"] = after  # it says who announces the human
+            gevent.spawn(self._hand_over, carry_over)  # not killed with the stream: what Twilio was asked, it does
 
     def _hand_over(self, carry_over: Callable[[Entry], bool]) -> None:
         """Tell Twilio first and close after: once the stream is closed, Twilio asks, and nobody knows whom."""
+        about(self.call_sid)
         carried = False
         try:
             carried = carry_over(self.entry)
         except Exception:  # this greenlet's root: what comes after the stream is asked for then
             log.exception("hand-over failed", extra={"call_sid": self.call_sid})
         self.end("transferred", after_stream="transfer")
-        if carried:
+        if carried and stream_registry.handed_over(self.entry):
             self.entry["after_stream_at"] = time.monotonic()  # it knows where to go
 
     def shut_down(self) -> None:
@@ -312,8 +314,8 @@ class Stream:
 
     def end(self, reason: actions.EndReason, *, after_stream: stream_registry.AfterStream = "hang_up") -> None:
         """End the call, or, if nobody ended it and only its stream is lost, the stream."""
-        if self._handing_over:  # Twilio leaves the stream for the human: that is no caller who hung up
-            reason, after_stream = "transferred", "transfer"
+        if self._handing_over is not None:  # Twilio leaves the stream for the human: that is no caller who hung up
+            reason, after_stream = self._handing_over
         if reason in actions.RESUMABLE and not self.entry["ended"]:
             self._end_reason = self._end_reason or reason
             self.entry["stream_lost_at"] = time.monotonic()
@@ -360,7 +362,6 @@ class Stream:
     def _finish(self) -> Outcome:
         """Once per stream, on every way out: both sockets closed, tools gone."""
         self.stop()
-        self._at_work.kill(block=False)
         self._tools.stop()
         model_fin_at = self._leg.wait_fin(FIN_WAIT_S)
         self._ws.wait_fin(FIN_WAIT_S)

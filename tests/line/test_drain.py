@@ -129,6 +129,42 @@ async def test_a_hand_over_is_told_to_twilio_for_its_question_may_reach_the_next
         assert read(stopping, call.sid).call["end_reason"] == "transferred"
 
 
+async def test_a_model_that_dies_in_the_drain_passes_its_caller_on_over_rest_announced_by_twilio() -> None:
+    async with World({"DRAIN_SECONDS": "15", "MODEL_RECONNECTS": "0"}) as stopping:
+        line = CallScript(human=Human("answered", talks_s=0.5), asks_after_stream=False, say_s_a_character=0.002)
+        call = await stopping.call(Judging([]), line, to=LOCKSMITH)
+        talk = Listening(call, await stopping.session_of(call))
+        await call.until(lambda: talk.heard_ms_of(noise(1, 300)) == 300)
+        stopping.kav.signal(signal.SIGTERM)
+        await _draining(stopping)
+        talk.session.reset()
+        await call.until(lambda: call.dialled == [HUMAN])
+        await call.until_reported()
+        assert call.verbs[:3] == ["Connect", "Say", "Dial"]
+        assert call.said[0] == "רגע אחד, אני מעבירה אתכם למנעולן התורן."
+        (redirect,) = [asked for asked in stopping.twilio.rest.requests if call.sid in asked.path]
+        assert "<Say" in redirect.form["Twiml"][0]
+        assert await stopping.kav.ended(8) == 0
+        assert read(stopping, call.sid).call["end_reason"] == "model_failed"
+
+
+async def test_a_hand_over_that_twilio_is_slow_to_take_is_not_cut_short_by_the_drain_s_end() -> None:
+    async with World({"DRAIN_SECONDS": "0", "VAD_SILENCE_MS": "200"}) as stopping:
+        line = CallScript(human=Human("answered", talks_s=None))
+        call = await stopping.call(Judging([ASKS_FOR_A_PERSON]), line, to=LOCKSMITH)
+        talk = Listening(call, await stopping.session_of(call))
+        await call.until(lambda: talk.heard_ms_of(noise(1, 300)) == 300)
+        stopping.twilio.rest.fail(slow_s=4.9, path=call.sid)
+        await call.say(SPEECH)
+        await talk.session.wait_for("response.create", 3)
+        stopping.kav.signal(signal.SIGTERM)
+        await call.until_socket_closed(15)
+        await call.until(lambda: call.dialled == [HUMAN])
+        assert await stopping.kav.ended(12) == 0
+        assert read(stopping, call.sid).call["end_reason"] == "transferred"
+        assert call.said == []
+
+
 async def test_where_rest_fails_the_hand_over_is_asked_for_as_ever() -> None:
     async with World({"DRAIN_SECONDS": "15", "VAD_SILENCE_MS": "200"}) as stopping:
         stopping.twilio.rest.fail(503, count=3)
