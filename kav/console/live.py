@@ -42,6 +42,8 @@ class LiveCall:
     direction: str
     line: str
     step: str
+    question: str
+    """What the step asks, in the flow's own language."""
     position: int
     """Of the step, from 1; 0 where none is active."""
     steps: int
@@ -83,7 +85,8 @@ class LiveCalls:
         self._seen_at = -LOOK_EVERY_S
 
     def _picture(self, entry: Entry) -> LiveCall:
-        talk, stream, flow = entry["conversation"], entry["stream"], entry["flow"]
+        talk, stream = entry["conversation"], entry["stream"]
+        flow = talk.flow if talk is not None else entry["flow"]
         active = talk.lock.active if talk is not None else None
         glimpse = stream.glimpse() if stream is not None else None
         return LiveCall(
@@ -93,7 +96,8 @@ class LiveCalls:
             direction=entry["direction"],
             line=entry["line"],
             step=active.id if active is not None else "",
-            position=talk.flow.steps.index(active) + 1 if talk is not None and active is not None else 0,
+            question=active.ask.get(flow.language, "") if active is not None else "",
+            position=flow.steps.index(active) + 1 if active is not None else 0,
             steps=len(flow.steps),
             speaking=glimpse.speaking if glimpse is not None else "nobody",
             language=talk.language.current if talk is not None else flow.language,
@@ -171,12 +175,14 @@ def show(call: LiveCall, words: Words, now: float) -> dict[str, Any]:
         "who": words.party(call.other, call.line),
         "direction": words.name("direction", call.direction),
         "business": call.business,
-        "step": words.step(call.step, call.position, call.steps),
+        "step": words.step(call.position, call.steps),
+        "question": call.question,
+        "question_id": call.step,
         "speaking": speaking,
         "speaker": words.name("end_reason", call.end_reason) if over else words.name("speaking", call.speaking),
         "language": words.name("languages", call.language),
         "barge_ins": call.barge_ins,
-        "cost": words.money(call.micro_usd),
+        "cost": words.price(call.micro_usd),
         "seconds": round(max(0.0, seconds)),
         "over": over,
         "version": call.version,

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, get_args
 
 import gevent
@@ -20,6 +20,7 @@ from kav.console import live as live_calls
 from kav.console.account import Account, account, of_chronicle
 from kav.console.base import Base, warm_up
 from kav.console.charts import hours
+from kav.console.day import day_figures
 from kav.console.door import Door
 from kav.console.live import LiveCalls
 from kav.console.phone import Exchange, PhonePages
@@ -32,7 +33,6 @@ from kav.flow_files import Flows
 from kav.flow_files.folder import folder_of
 from kav.records import Records, next_cursor
 from kav.records.errors import InvalidCursorError, RecordsError
-from kav.records.figures import Figures, figures
 from kav.records.models import CALLS
 from kav.settings import Settings
 from kav.wire.websocket_server import EXTEND, SOCKET
@@ -191,7 +191,8 @@ class Pages:
 
     def _flow(self, record: dict[str, Any], entry: stream_registry.Entry | None) -> Flow | None:
         if entry is not None:
-            return entry["flow"]
+            talk = entry["conversation"]
+            return talk.flow if talk is not None else entry["flow"]
         return next((flow for flow in self._console.flows.flows if flow.id == record.get("business")), None)
 
     def end_call(self, call_sid: str) -> AnyResponse:
@@ -215,7 +216,10 @@ class Pages:
         this_day = datetime.now(words.zone).date()
         day = min(day_of(request.args.get("day", "")) or this_day, this_day)
         since, until = begin_of(day, words.zone), begin_of(day + timedelta(days=1), words.zone)
-        found: Figures = self._console.records.read(lambda connection: figures(connection, since, until))
+        found = self._console.records.read(lambda connection: day_figures(connection, since, until))
+        began, going_on = (
+            [at.astimezone(words.zone) for at in times] for times in (found.figures.began, found.going_on_began)
+        )
         return render_template(
             "today.html",
             day=day,
@@ -223,9 +227,8 @@ class Pages:
             before=day - timedelta(days=1),
             after=day + timedelta(days=1),
             found=found,
-            chart=hours([at.astimezone(words.zone) for at in found.began]),
-            live=stream_registry.live_count(),
-            at=datetime.now(UTC),
+            figures=found.figures,
+            chart=hours(began, going_on),
         )
 
     # Flow files

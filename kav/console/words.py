@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, tzinfo
+from datetime import date, datetime, tzinfo
 from typing import Any, Final
 
 from kav.console.texts import Texts
@@ -42,11 +42,11 @@ class Words:
             return self.text("party.browser")
         return number or self.text("party.unknown")
 
-    def step(self, step: str, position: int, steps: int) -> str:
-        """Return where in the script a call is."""
+    def step(self, position: int, steps: int) -> str:
+        """Return where in the script a call is; the position counts from 1, and is 0 when all was asked."""
         if not steps:
             return self.text("step.none")
-        return self.text("step.at", step=step, position=position, steps=steps) if step else self.text("step.done")
+        return self.text("step.at", position=position, steps=steps) if position else self.text("step.done")
 
     def money(self, micro_usd: int | None) -> str:
         """Return an amount in dollars; fractions of a cent are shown, for a short call costs no more."""
@@ -54,6 +54,10 @@ class Words:
             return UNKNOWN
         usd = micro_usd / MICRO
         return f"${usd:.4f}" if 0 < usd < SMALL_USD else f"${usd:,.2f}"
+
+    def price(self, micro_usd: int | None) -> str:
+        """Return an amount as a column of them has it: every point beneath the one above."""
+        return UNKNOWN if micro_usd is None else f"${micro_usd / MICRO:,.3f}"
 
     def clock(self, seconds: float | None) -> str:
         """Return a length of time as m:ss or h:mm:ss."""
@@ -66,11 +70,24 @@ class Words:
 
     def ms(self, milliseconds: float | None) -> str:
         """Return a short time in milliseconds, or in seconds where it is long."""
+        return " ".join(self.quantity(milliseconds)).rstrip()
+
+    def quantity(self, milliseconds: float | None) -> tuple[str, str]:
+        """Return the same as a number and its unit."""
         if milliseconds is None:
-            return UNKNOWN
+            return UNKNOWN, ""
         if milliseconds < 1000:
-            return self.text("unit.ms", n=f"{milliseconds:.1f}" if 0 < milliseconds < 10 else f"{milliseconds:.0f}")
-        return self.text("unit.s", n=f"{milliseconds / 1000:.1f}")
+            return f"{milliseconds:.1f}" if 0 < milliseconds < 10 else f"{milliseconds:.0f}", self.text("unit.ms")
+        return f"{milliseconds / 1000:.1f}", self.text("unit.s")
+
+    def seconds(self, milliseconds: float | None) -> str:
+        """Return a short time as a column of them has it, whose heading names the unit: in seconds, with two places."""
+        return UNKNOWN if milliseconds is None else f"{milliseconds / 1000:.2f}"
+
+    def day(self, day: date) -> str:
+        """Return a day as people name it."""
+        weekday, month = self.text(f"weekday.{day.weekday()}"), self.text(f"month.{day.month}")
+        return self.text("date", weekday=weekday, day=day.day, month=month, year=day.year)
 
     def moment(self, at: datetime | None) -> str:
         """Return a date and a time of day."""

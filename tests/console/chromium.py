@@ -23,8 +23,11 @@ def require_chromium() -> None:
 
 
 @asynccontextmanager
-async def chromium(microphone: Path | None = None) -> AsyncIterator[Browser]:
-    """A browser whose microphone plays a WAV file once; without one, pages may not use any."""
+async def chromium(microphone: Path | None = None, language: str = "en") -> AsyncIterator[Browser]:
+    """A browser whose microphone plays a WAV file once; without one, pages may not use any.
+
+    `language` is that of its own fields, e.g. of a date's.
+    """
     require_chromium()
     arguments = ["--autoplay-policy=user-gesture-required"]
     if microphone is not None:
@@ -35,7 +38,10 @@ async def chromium(microphone: Path | None = None) -> AsyncIterator[Browser]:
         ]
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
-            executable_path=CHROMIUM, args=arguments, chromium_sandbox=os.geteuid() != 0
+            executable_path=CHROMIUM,
+            args=arguments,
+            chromium_sandbox=os.geteuid() != 0,
+            env={**os.environ, "LANGUAGE": language},
         )
         yield browser
         await browser.close()

@@ -12,6 +12,8 @@ from kav.console.timeline import MARGIN, timeline
 from tests.call.test_conversation import FLOW, GREETING, Talk
 from tests.console.desk import CLINIC
 
+SIGN = 18.0
+"""Units that a sign is wide and high."""
 BARE: dict[str, Any] = dict.fromkeys(
     ("phrase", "text", "heard", "heard_ms", "language", "step", "latency_ms", "judge_ms", "audio_ms", "kind")
 )
@@ -152,10 +154,43 @@ def test_every_event_has_its_mark_in_the_order_of_time() -> None:
     assert [mark.kind for mark in picture.marks] == ["breach", "side_question", "keys", "language", "tool"]
 
 
-def test_what_happens_at_once_hides_nothing() -> None:
-    picture = timeline(told(breaches=[{"at_ms": 500, "what": "x", "detail": ""}] * 3))
-    signs = [mark.flag_x for mark in picture.marks]
-    assert all(after - before >= 12 for before, after in pairwise(signs))
+def test_what_happens_at_once_hides_nothing_and_stays_at_its_moment() -> None:
+    bot = turn(1, "bot", 0, text="a b", heard="a", audio_ms=3000, heard_ms=1000)
+    asks = turn(2, "caller", 2000, audio_ms=1000)
+    picture = timeline(told(bot, asks, tool_calls=[tool("side_question", 2100)]))
+    barge_in, question = picture.marks
+    assert (barge_in.kind, question.kind) == ("barge_in", "side_question")
+    assert barge_in.x == barge_in.sign_x == question.x == question.sign_x
+    assert abs(barge_in.sign_y - question.sign_y) >= SIGN
+
+
+def test_the_lanes_stand_in_order_and_apart() -> None:
+    lanes = timeline(told(turn(1, "bot", 0, audio_ms=500))).lanes
+    assert [lane.name for lane in lanes] == ["events", "caller", "heard", "discarded", "marks"]
+    assert all(upper.y + upper.height < lower.y for upper, lower in pairwise(lanes))
+
+
+def test_what_was_never_heard_twice_over_is_drawn_in_two_rows() -> None:
+    cut = {"text": "a b", "heard": "a", "audio_ms": 30_000, "heard_ms": 500}
+    picture = timeline(told(turn(1, "bot", 0, **cut), turn(2, "caller", 1500), turn(3, "bot", 2000, **cut)))
+    first, second = (bar for bar in picture.bars if bar.kind == "discarded")
+    assert first.x + first.width > second.x, "they would lie over one another"
+    assert first.y + first.height <= second.y
+    assert second.y + second.height <= picture.lane["discarded"].y + picture.lane["discarded"].height
+
+
+EVENTS = st.lists(st.integers(0, 60_000), max_size=60)
+
+
+@given(EVENTS)
+def test_no_sign_lies_over_another_or_outside(moments: list[int]) -> None:
+    picture = timeline(told(breaches=[{"at_ms": at_ms, "what": "x", "detail": ""} for at_ms in moments]))
+    lane = picture.lane["events"]
+    for place, mark in enumerate(picture.marks):
+        assert mark.x <= mark.sign_x <= picture.width - SIGN / 2
+        assert lane.y <= mark.sign_y - SIGN / 2 <= mark.sign_y + SIGN / 2 <= lane.y + lane.height
+        for other in picture.marks[:place]:
+            assert max(abs(mark.sign_x - other.sign_x), abs(mark.sign_y - other.sign_y)) >= SIGN
 
 
 MOMENT = st.integers(0, 3_600_000)

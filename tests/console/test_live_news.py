@@ -17,6 +17,7 @@ from kav.cost import load_prices
 from tests.console.desk import going_on
 
 ENGLISH = Words(load_texts(), "en", ZoneInfo("Asia/Jerusalem"))
+HEBREW = Words(load_texts(), "he", ZoneInfo("Asia/Jerusalem"))
 MODEL = "gpt-realtime-2.1"
 
 
@@ -44,12 +45,28 @@ def test_a_call_is_told_once_and_then_only_when_it_changes() -> None:
     entry = going_on()
     first = body(told.news(seen.look(now), now))
     assert [call["sid"] for call in first["calls"]] == ["CAlive"]
-    assert (first["live"], first["calls"][0]["step"], first["calls"][0]["who"]) == (1, "1 of 2 · name", "+972501234567")
+    assert (first["live"], first["calls"][0]["who"]) == (1, "+972501234567")
     assert told.news(seen.look(now + 1), now + 1) == "", "time alone is no news: the page counts the seconds"
     talk = entry["conversation"]
     assert talk is not None
     talk.language.judged("en")
     assert body(told.news(seen.look(now + 2), now + 2))["calls"][0]["language"] == "English"
+
+
+def test_where_a_call_is_is_told_as_the_question_that_the_caller_hears() -> None:
+    seen, entry = calls(), going_on()
+    (call,) = seen.look(0.0)
+    told = show(call, ENGLISH, 0.0)
+    assert (told["step"], told["question"], told["question_id"]) == ("Question 1 of 2", "מה השם?", "name")
+    assert show(call, HEBREW, 0.0)["step"] == "שאלה 1 מתוך 2"
+    talk = entry["conversation"]
+    assert talk is not None
+    for step, value in (("name", "Dana"), ("day", "2026-12-01")):
+        talk.lock.heard()
+        talk.judged("answer_step", json.dumps({"step": step, "value": value, "language": "he"}), 0.0, step)
+    (call,) = seen.look(1.0)
+    told = show(call, ENGLISH, 1.0)
+    assert (told["step"], told["question"], told["question_id"]) == ("All asked", "", "")
 
 
 def test_a_call_that_ends_says_how_and_then_goes() -> None:

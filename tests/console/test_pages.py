@@ -58,7 +58,7 @@ def test_a_calls_page_tells_all_that_is_on_record(place: Place) -> None:
         *(
             "דנה",
             "free_slots",
-            "resume phrase missing",
+            "The resume phrase was missing",
             "$0.12",
             "Said goodbye",
             "1.5 ms",
@@ -68,6 +68,27 @@ def test_a_calls_page_tells_all_that_is_on_record(place: Place) -> None:
     ):
         assert told in text
     assert re.search(r"not heard: *רוצה שנמשיך\?", text)
+
+
+def test_a_step_is_told_by_its_question_and_never_by_its_id_alone(place: Place) -> None:
+    call_sid = recorded(place)
+    place.kav.records.save_answer(call_sid, "message", value="להתקשר אליי", position=2)
+    place.kav.records.save_answer(call_sid, "shoe_size", value="43", position=3)
+    assert place.kav.records.save_breach(call_sid, 2, what="question not asked", detail="visitor").wait(5)
+    text = shown(in_language(place.operator(), "he").get(f"/console/calls/{call_sid}").text)
+    for told in (
+        *("ההודעה שהלקוח משאיר להתקשר אליי", "שאלה שכבר אינה בתסריט shoe_size 43"),
+        "השאלה לא נשאלה זה ביקור ראשון אצלנו, או שכבר הייתם כאן?",
+    ):
+        assert told in text, told
+    assert "visitor" not in text
+
+
+def test_every_measure_of_a_call_is_explained_where_it_stands(place: Place) -> None:
+    text = shown(in_language(place.operator(), "en").get(f"/console/calls/{recorded(place)}").text)
+    assert "Connections closed within 1.5 ms How long after a call&#39;s end the connections" in text
+    assert "answered after 700 ms" in text
+    assert "Understanding (s) Until heard (s) 0:04 0.30 0.70" in text
 
 
 def test_the_picture_of_a_call_has_a_name_and_the_same_as_a_table(place: Place) -> None:
@@ -191,19 +212,53 @@ def test_a_days_figures_add_up(place: Place) -> None:
     recorded(place, "CAtwo", direction="outbound", flow_done=False, end_reason="silence")
     text = shown(in_language(place.operator(), "en").get("/console/today").text)
     for told in (
-        *("Calls 2", "1 inbound, 1 outbound", "Completed flows 1", "50 % of all calls", "Cost of the models $0.25"),
-        *("Sockets closed after the end 1.5 ms", "Line open after the end 40 ms", "First word 150 ms"),
-        *("Answer after a caller's turn 700 ms", "Silent after a barge-in 4.2 ms", "Median of 2; 95 %: 4.2 ms"),
-        *("Barge-ins 2", "Said goodbye", "Silent line"),
+        *("Calls that ended 2", "2 came in all: 1 inbound, 1 outbound", "Calls going on now 0"),
+        *("Completed flows 1 50 % of the calls that ended", "Cost of the models $0.25", "Interruptions 2"),
+        *("Connections closed within 1.5 ms", "Line freed within 40 ms", "Wait for the first word 150 ms"),
+        *("Wait for an answer 700 ms", "Bot falls silent within 4.2 ms"),
+        *("Half of 2 took less, 95 % at most 4.2 ms, the longest 4.2 ms.", "Said goodbye", "Silent line"),
     ):
-        assert told.replace("'", "&#39;") in text, told
+        assert told in text, told
 
 
-def test_a_day_without_calls_says_so(place: Place) -> None:
+def test_calls_that_go_on_are_told_apart_from_those_that_ended(place: Place) -> None:
+    recorded(place, "CAone")
+    recorded(place, "CAtwo", flow_done=False, end_reason="silence")
+    recorded(place, "CAlive", end_reason=None)
+    text = shown(in_language(place.operator(), "en").get("/console/today").text)
+    for told in (
+        *("Calls that ended 2 3 came in all", "Calls going on now 1 They do not count as ended"),
+        *("Completed flows 1 50 % of the calls that ended", "$0.37 $0.12 of it for calls that go on"),
+        *("2 Calls that ended, 1 Calls going on now", "Calls that go on are measured too"),
+    ):
+        assert told in text, told
+
+
+def test_a_call_whose_status_alone_is_known_does_not_go_on(place: Place) -> None:
+    recorded(place, "CAstranger", end_reason=None)
+    assert place.kav.records.save_call_status("CAstranger", "completed", 3, "inbound").wait(5)
+    assert "Calls going on now 0" in shown(in_language(place.operator(), "en").get("/console/today").text)
+
+
+@pytest.mark.parametrize(
+    ("code", "written"), [("he", "יום שבת, 29 בפברואר 2020"), ("en", "Saturday, 29 February 2020")]
+)
+def test_a_day_without_calls_says_so_and_which_it_is(place: Place, code: str, written: str) -> None:
     recorded(place)
-    text = shown(in_language(place.operator(), "en").get("/console/today?day=2020-02-29").text)
-    assert "29.02.2020" in text
-    assert "No calls on this day" in text
+    html = in_language(place.operator(), code).get("/console/today?day=2020-02-29").text
+    assert f'<h1><time datetime="2020-02-29">{written}</time></h1>' in html
+    assert ("No calls on this day" if code == "en" else "אין שיחות ביום הזה") in html
+
+
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Etc/GMT+12"])
+def test_today_is_dated_in_the_zone_of_the_business(open_console: Open, zone: str) -> None:
+    """At any moment it is another day in one of these than in the other."""
+    operator = in_language(open_console(KAV_TIMEZONE=zone).operator(), "en")
+    before = datetime.now(ZoneInfo(zone)).date()
+    heading = operator.get("/console/today").text.partition("<h1>")[2].partition("</h1>")[0]
+    assert "Today" in heading
+    days = {before, datetime.now(ZoneInfo(zone)).date()}
+    assert any(f'{day.isoformat()}">{day:%A}, {day.day} {day:%B} {day.year}</time>' in heading for day in days)
 
 
 @pytest.mark.parametrize("day", ["", "nonsense", "9999-12-31", "0001-01-01", "2026-02-30"])
@@ -217,10 +272,12 @@ def test_a_day_that_makes_no_sense_is_today(place: Place, day: str) -> None:
 def test_the_flow_files_are_shown_as_they_run(place: Place) -> None:
     operator = in_language(place.operator(), "en")
     listed = operator.get("/console/flows").text
+    assert re.search(r"<th[^>]*>State</th>", listed)
     assert listed.count("In use") == len(load_flows().flows)
     page = operator.get("/console/flows/clinic.yaml").text
     assert "זה ביקור ראשון אצלנו" in page
     assert 'id="line-1"' in page
+    assert "leads to question 3 לאיזה טיפול לקבוע" in shown(page), "a branch names the question, not its id"
     assert operator.get("/console/flows/nothing.yaml").status_code == 404
     assert operator.get("/console/flows/..%2Fapp.py").status_code == 404
 

@@ -7,9 +7,11 @@ from typing import get_args
 import pytest
 
 from kav.call.actions import EndReason
+from kav.call.conversation import MESSAGE
 from kav.call.flow import AnswerKind, GiveUp
 from kav.console.account import JUDGEMENTS
 from kav.console.texts import direction, load_texts
+from kav.console.timeline import LaneName
 from stream_registry import TERMINAL_STATUSES
 
 TEXTS = load_texts()
@@ -23,7 +25,14 @@ NAMED = {
     "languages": ("he", "en", "ar", "ru"),
     "unanswered": ("dont_know", "not_understood", "refused", "invalid"),
     "timeline": ("barge_in", "side_question", "keys", "language", "tool", "breach"),
+    "timeline.lane": get_args(LaneName),
     "speaking": ("caller", "bot", "nobody"),
+    "own_question": (MESSAGE,),
+    "breach": (
+        *("judge", "judged twice", "call id used twice", "broken arguments", "no judgement"),
+        *("language switched without evidence", "wrong language", "tool not offered", "resume phrase missing"),
+        *("question not asked", "phrase not exact", "asked more than one question", "said goodbye unasked"),
+    ),
 }
 
 
@@ -43,6 +52,14 @@ def test_whatever_kav_calls_something_has_a_name(language: str) -> None:
             assert f"{group}.{word}" in TEXTS.by_language[language]
 
 
+@pytest.mark.parametrize("language", TEXTS.languages)
+def test_every_measure_is_explained(language: str) -> None:
+    measures = [key.removeprefix("measure.") for key in TEXTS.by_language[language] if key.startswith("measure.")]
+    assert len(measures) == 7
+    for name in measures:
+        assert TEXTS.text(language, f"measure_tells.{name}").endswith(".")
+
+
 def test_a_text_has_the_same_values_in_every_language() -> None:
     for key, english in TEXTS.by_language["en"].items():
         assert fields(TEXTS.by_language["he"][key]) == fields(english), key
@@ -51,7 +68,7 @@ def test_a_text_has_the_same_values_in_every_language() -> None:
 def test_no_text_is_empty_and_hebrew_is_hebrew() -> None:
     for key, text in TEXTS.by_language["he"].items():
         hebrew = any("\u05d0" <= letter <= "\u05ea" for letter in text)
-        assert hebrew or key in ("layout.other_language", "today.of_day"), key
+        assert hebrew or key in ("layout.other_language", "date"), key
 
 
 def test_a_text_that_one_language_lacks_is_found_at_boot(tmp_path: Path) -> None:

@@ -11,11 +11,11 @@ async function refresh() {
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("call");
   const now = document.getElementById("call");
   const open = [...now.querySelectorAll("details")].map((details) => details.open);
-  const at = now.querySelector(".timeline")?.scrollLeft;
+  const at = now.querySelector(".timeline .scroll")?.scrollLeft;
   const focused = document.activeElement?.id;
   now.replaceWith(document.adoptNode(fresh));
   fresh.querySelectorAll("details").forEach((details, number) => { details.open = open[number] ?? details.open; });
-  if (at !== undefined && fresh.querySelector(".timeline")) fresh.querySelector(".timeline").scrollLeft = at;
+  if (at !== undefined && fresh.querySelector(".timeline .scroll")) fresh.querySelector(".timeline .scroll").scrollLeft = at;
   if (focused) document.getElementById(focused)?.focus();
   if (!fresh.dataset.events) source.close();
 }

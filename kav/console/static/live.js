@@ -34,9 +34,10 @@ function newRow(call) {
 
 function show(call) {
   const row = rowOf(call.sid) ?? newRow(call);
-  for (const name of ["who", "direction", "business", "step", "speaker", "language", "barge_ins", "cost"]) {
+  for (const name of ["who", "direction", "business", "step", "question", "speaker", "language", "barge_ins", "cost"]) {
     write(part(row, name), call[name]);
   }
+  part(row, "question").title = call.question_id;
   part(row, "voice").className = `voice ${call.speaking}`;
   row.classList.toggle("over", call.over);
   began.set(row, performance.now() / 1000 - call.seconds);

@@ -1,0 +1,52 @@
+"""What of a day belongs to calls that still go on: a day that is not over mixes them with those that ended."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, select
+
+from kav.records.figures import MOST_CALLS, Figures, figures
+from kav.records.models import CALLS
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """A day's figures, and how much of them is of calls without an end."""
+
+    figures: Figures
+    going_on: int
+    going_on_completed: int
+    """Their flow was gone through, and the goodbye is still being said."""
+    going_on_cost_micro_usd: int
+    going_on_began: tuple[datetime, ...]
+
+    @property
+    def ended(self) -> int:
+        """How many calls are over."""
+        return self.figures.calls - self.going_on
+
+    @property
+    def completed(self) -> int:
+        """How many of those went through their flow to its end."""
+        return self.figures.completed - self.going_on_completed
+
+
+def day_figures(connection: Connection, since: datetime, until: datetime) -> Day:
+    """Add up the calls that were created in [since, until); both time zone aware."""
+    calls = _going_on(connection, since, until)
+    return Day(
+        figures=figures(connection, since, until),
+        going_on=len(calls),
+        going_on_completed=sum(bool(call.flow_done) for call in calls),
+        going_on_cost_micro_usd=sum(call.cost_micro_usd or 0 for call in calls),
+        going_on_began=tuple(call.created_at for call in calls),
+    )
+
+
+def _going_on(connection: Connection, since: datetime, until: datetime) -> Sequence[Row[Any, Any, Any]]:
+    columns = (CALLS.c.created_at, CALLS.c.flow_done, CALLS.c.cost_micro_usd)
+    within = (CALLS.c.created_at >= since, CALLS.c.created_at < until)
+    without_end = (CALLS.c.end_reason.is_(None), CALLS.c.terminal_status.is_(None))
+    return connection.execute(select(*columns).where(*within, *without_end).limit(MOST_CALLS)).all()
