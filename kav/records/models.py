@@ -81,6 +81,10 @@ class Call(Base):
     answered_steps: Mapped[int | None]
     barge_ins: Mapped[int | None]
     cost_micro_usd: Mapped[int | None]
+    cost_is_partial: Mapped[bool | None]
+    """Whether something was used whose price nobody knows: the cost is that of the rest."""
+    line: Mapped[str | None] = mapped_column(String(WORD_CHARS), info=FIRST)
+    """`twilio`, or `browser`: somebody who tries a flow is no customer."""
     erased_at: Mapped[datetime | None] = mapped_column(UtcMillis)
     updated_at: Mapped[datetime] = mapped_column(UtcMillis)
     process: Mapped[str | None] = mapped_column(String(WORD_CHARS), index=True)
@@ -205,6 +209,15 @@ class Recording(Base):
     duration_s: Mapped[int | None] = mapped_column(info=GREATEST)
 
 
+class UnwantedRecording(Base):
+    """A recording of a call that was erased or deleted: Twilio still has the sound, and shall not; see `unwanted`."""
+
+    __tablename__ = "unwanted_recordings"
+
+    recording_sid: Mapped[str] = mapped_column(String(SID_CHARS), primary_key=True)
+    since: Mapped[datetime] = mapped_column(UtcMillis)
+
+
 class Process(Base):
     """A process that carries calls, and until when it was surely alive; see `leases`."""
 
@@ -239,6 +252,7 @@ BREACHES = table_of(Breach)
 TOOL_CALLS = table_of(ToolCall)
 USAGE = table_of(Usage)
 RECORDINGS = table_of(Recording)
+UNWANTED_RECORDINGS = table_of(UnwantedRecording)
 DO_NOT_CALL = table_of(DoNotCall)
 PROCESSES = table_of(Process)
 

@@ -12,9 +12,9 @@ from typing import Any, Literal, TypedDict
 
 from sqlalchemy import BindParameter, Connection, Executable, Select, Table, bindparam, case, func, select, update
 
-from kav.records import cleaning
+from kav.records import cleaning, unwanted
 from kav.records.errors import InvalidRecordError
-from kav.records.models import ANSWERS, CALLS, PARTS, PERSONAL, STREAMS, USAGE
+from kav.records.models import ANSWERS, CALLS, PARTS, PERSONAL, RECORDINGS, STREAMS, USAGE
 from kav.records.upserts import merge, said, sid, unless_there
 
 Part = Literal["turns", "answers", "breaches", "tool_calls", "usage", "recordings"]
@@ -116,10 +116,15 @@ class PartRecord:
 def save_part(connection: Connection, record: PartRecord) -> str:
     """Upsert a part; its call is created when it is not known yet, and left alone when it was erased.
 
+    A recording of an erased call is not wanted anywhere: it is noted as one to be deleted at Twilio.
+
     Raises InvalidRecordError for a part without its call or its key.
     """
     call_sid, table = sid(record.call_sid, record.call_sid), record.table
     erased = _ensure_call(connection, call_sid, record.at)
+    if erased and table is RECORDINGS:
+        unwanted.condemn(connection, [str(_key(record))], record.at)
+        return f"recording {record.key} came when its call was erased: it is being deleted at Twilio"
     if erased and table in PERSONAL:
         return ""
     values = dict.fromkeys(table.c.keys()) if table is ANSWERS else {}

@@ -9,17 +9,21 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import gevent
 from sqlalchemy import Connection, Engine, case, delete, or_, select, update
 
+from kav.records import unwanted
 from kav.records.database import DatabaseThread, settle, summary
 from kav.records.models import CALLS, DO_NOT_CALL, PARTS, PERSONAL, RECORDINGS, STREAMS
 
 FIRST_LOOK_S = 60.0  # after the boot, which has better things to do; a dyno may restart daily, so not a day later
 LOOK_EVERY_S = 86_400.0
 BATCH = 50  # calls a transaction: some thousand rows, a few ms
+SWEEP_EVERY_S = 60.0  # what an erased person said is not to lie with Twilio for longer than it takes
 RETRY_S = 3_600.0
+SWEEP_AGAIN_S = 600.0  # after Twilio did not delete a recording
 BREATH_S = 0.2  # between two batches, for the records of live calls
 
 log = logging.getLogger(__name__)
@@ -37,19 +41,16 @@ class Erased:
 
 
 def delete_before(connection: Connection, moment: datetime, limit: int = BATCH) -> int:
-    """Delete the oldest calls that were created before `moment`, at most `limit`; returns how many."""
+    """Delete the oldest calls that were created before `moment`, at most `limit`; returns how many.
+
+    Their recordings are noted as unwanted, to be deleted at Twilio.
+    """
     oldest = select(CALLS.c.call_sid).where(CALLS.c.created_at < moment).order_by(CALLS.c.created_at).limit(limit)
     sids = list(connection.execute(oldest).scalars())
+    unwanted.condemn_those_of(connection, sids, datetime.now(UTC))
     for table in (*PARTS, STREAMS, CALLS):
         connection.execute(delete(table).where(table.c.call_sid.in_(sids)))
     return len(sids)
-
-
-def recordings_before(connection: Connection, moment: datetime, limit: int = BATCH) -> list[str]:
-    """The recordings of the calls that `delete_before` deletes next."""
-    oldest = select(CALLS.c.call_sid).where(CALLS.c.created_at < moment).order_by(CALLS.c.created_at).limit(limit)
-    query = select(RECORDINGS.c.recording_sid).where(RECORDINGS.c.call_sid.in_(oldest.scalar_subquery()))
-    return list(connection.execute(query).scalars())
 
 
 def erase(connection: Connection, number: str, at: datetime, limit: int = BATCH) -> Erased:
@@ -65,6 +66,7 @@ def erase(connection: Connection, number: str, at: datetime, limit: int = BATCH)
     }
     blank = update(CALLS).where(CALLS.c.call_sid.in_(sids))
     connection.execute(blank.values(**without, summary=None, extracted=None, erased_at=at, updated_at=at))
+    unwanted.condemn_those_of(connection, sids, at)
     parts = sum(connection.execute(delete(table).where(table.c.call_sid.in_(sids))).rowcount for table in PERSONAL)
     connection.execute(update(DO_NOT_CALL).where(DO_NOT_CALL.c.number == number).values(call_sid=None))
     return Erased(len(sids), parts)
@@ -93,9 +95,9 @@ def erase_everywhere(engine: Engine, number: str) -> Erased:
 
 
 class Janitor:
-    """The greenlet that deletes calls older than `days`, once a day, on the writer's thread; 0 days: never.
+    """Deletes calls older than `days`, once a day, on the writer's thread (0 days: never), and unwanted recordings.
 
-    `forget_recording` is told of each recording that is on record no more; it may wait, and raises nothing.
+    `forget_recording` deletes one at Twilio and says whether it is gone; it may wait, and raises nothing.
     """
 
     def __init__(
@@ -103,21 +105,22 @@ class Janitor:
         writer: DatabaseThread,
         days: float,
         clock: Callable[[], datetime],
-        forget_recording: Callable[[str], None] = lambda _: None,
+        forget_recording: Callable[[str], bool] = lambda _: True,
     ) -> None:
         self._writer, self._days, self._clock = writer, days, clock
         self._forget_recording = forget_recording
-        self._greenlet: gevent.Greenlet[..., None] | None = None
+        self._greenlets: list[gevent.Greenlet[..., None]] = []
 
     def start(self) -> None:
-        """Begin to look; does nothing when calls are kept for ever."""
+        """Begin to look; for old calls only where they are not kept for ever."""
+        self._greenlets.append(gevent.spawn_later(FIRST_LOOK_S, self._run_sweeps))
         if self._days > 0:
-            self._greenlet = gevent.spawn_later(FIRST_LOOK_S, self._run)
+            self._greenlets.append(gevent.spawn_later(FIRST_LOOK_S, self._run))
 
     def stop(self) -> None:
         """Stop; a batch that is under way is finished or rolled back."""
-        if self._greenlet is not None:
-            self._greenlet.kill(block=False)
+        for greenlet in self._greenlets:
+            greenlet.kill(block=False)
 
     def look(self) -> int:
         """Delete all that is old enough, batch by batch; returns how many calls. Raises what the database says."""
@@ -125,19 +128,30 @@ class Janitor:
             return 0
         moment, deleted = self._clock() - timedelta(days=self._days), 0
         while True:
-            recordings, batch = self._writer.run(
-                lambda connection: (recordings_before(connection, moment), delete_before(connection, moment))
-            )
+            batch = self._writer.run(lambda connection: delete_before(connection, moment))
             if not batch:
                 return deleted
             deleted += batch
-            for recording in recordings:
-                self._forget_recording(recording)
             gevent.sleep(BREATH_S)
+
+    def sweep(self) -> bool:
+        """Have Twilio delete the unwanted recordings; whether none is left. Raises what the database says."""
+        while recordings := self._writer.run(unwanted.unwanted):
+            for recording in recordings:
+                if not self._forget_recording(recording):
+                    self._writer.run(partial(_put_last, recording, datetime.now(UTC)))
+                    return False
+                self._writer.run(partial(_forget, recording))
+                _tell(logging.INFO, event="recording_deleted", recording_sid=recording)
+        return True
 
     def _run(self) -> None:
         while True:
             gevent.sleep(LOOK_EVERY_S if self._looked() else RETRY_S)
+
+    def _run_sweeps(self) -> None:
+        while True:
+            gevent.sleep(SWEEP_EVERY_S if self._swept() else SWEEP_AGAIN_S)
 
     def _looked(self) -> bool:
         try:
@@ -147,6 +161,21 @@ class Janitor:
             return False
         _tell(logging.INFO, event="retention", deleted_calls=deleted, older_than_days=self._days)
         return True
+
+    def _swept(self) -> bool:
+        try:
+            return self.sweep()
+        except Exception as error:  # noqa: BLE001 - as above
+            _tell(logging.ERROR, event="recordings_not_deleted", error=summary(error), again_in_s=SWEEP_AGAIN_S)
+            return False
+
+
+def _forget(recording: str, connection: Connection) -> None:
+    unwanted.forget(connection, recording)
+
+
+def _put_last(recording: str, at: datetime, connection: Connection) -> None:
+    unwanted.put_last(connection, recording, at)
 
 
 def _tell(level: int, **values: object) -> None:

@@ -40,8 +40,8 @@ class Records:
     """One installation's records; `clock` gives the time of day, time zone aware.
 
     `retention_days`: calls older than that are deleted, once a day; 0 keeps them for ever. Without `store_words`
-    nothing that anybody said, typed or was told is stored or logged. `forget_recording` is told of recordings (their
-    sids) whose call was deleted.
+    nothing that anybody said, typed or was told is stored or logged. `forget_recording` deletes a recording (its sid)
+    at Twilio and says whether it is gone; it is told of those whose call was deleted or erased.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Records:
         store_words: bool = True,
         leases: bool = True,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-        forget_recording: Callable[[str], None] = lambda _: None,
+        forget_recording: Callable[[str], bool] = lambda _: True,
     ) -> None:
         self.backend = parse_url(database_url).get_backend_name()
         self._clock, self._read_s, self._store_words = clock, read_s, store_words
@@ -96,6 +96,10 @@ class Records:
     def forget_old_calls(self) -> int:
         """Delete, now, what is older than the retention says; returns how many calls. Raises what the database says."""
         return self._janitor.look()
+
+    def forget_recordings(self) -> bool:
+        """Have Twilio delete, now, the recordings of calls that are gone; whether none is left. Raises as above."""
+        return self._janitor.sweep()
 
     def save(self, record: Record) -> SaveResult:
         """Queue any record; never blocks. The one place where words are left out that are not to be stored."""

@@ -96,12 +96,14 @@ def delete_recording(rest: TwilioRest, recording_sid: str) -> None:
         rest.ask(f"recording {recording_sid}", lambda client: client.recordings(recording_sid).delete())
 
 
-def forget_recording(rest: TwilioRest, recording_sid: str) -> None:
-    """Delete a recording that is on record no more; one that stays is named in the log, for nobody else knows it."""
+def forget_recording(rest: TwilioRest, recording_sid: str) -> bool:
+    """Delete a recording whose call is on record no more; whether it is gone. One that stays is named in the log."""
     try:
         delete_recording(rest, recording_sid)
     except TwilioRestError as error:
-        log.error("recording %s is still at Twilio, delete it there: %s", recording_sid, error)
+        log.error("recording %s is still at Twilio: %s", recording_sid, error)
+        return False
+    return True
 
 
 def _pieces(answer: HTTPResponse) -> Iterator[bytes]:

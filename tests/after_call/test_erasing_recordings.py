@@ -65,10 +65,10 @@ def test_the_person_s_recordings_are_deleted_at_twilio_and_nobody_else_s(databas
 
 def test_one_that_twilio_does_not_delete_is_named_in_the_log(api: TwilioApi, caplog: pytest.LogCaptureFixture) -> None:
     rest = TwilioRest(settings_of("", api))
-    forget_recording(rest, RECORDINGS["CA1"])
+    assert forget_recording(rest, RECORDINGS["CA1"])
     assert caplog.text == ""
     api.faults = [401]
-    forget_recording(rest, RECORDINGS["CA2"])
+    assert not forget_recording(rest, RECORDINGS["CA2"])
     assert f"recording {RECORDINGS['CA2']} is still at Twilio" in caplog.text
 
 
@@ -84,3 +84,18 @@ def test_while_twilio_keeps_the_sound_nothing_is_forgotten(database_url: str, ap
     assert (result.exit_code, "nothing is erased yet" in result.output) == (1, True), result.output
     api.faults.clear()
     assert "1 recordings are deleted at Twilio." in erase(database_url, api).output
+
+
+def test_a_recording_that_comes_after_its_person_was_erased_is_deleted_at_twilio(
+    database_url: str, api: TwilioApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert erase(database_url, api).exit_code == 0
+    rest, late = TwilioRest(settings_of(database_url, api)), "RE" + "3" * 32
+    records = Records(database_url, forget_recording=lambda recording: forget_recording(rest, recording))
+    records.start()
+    assert records.save_recording("CA1", late, status="completed", duration_s=9).wait(SOON_S)
+    assert f"recording {late} came when its call was erased" in caplog.text
+    api.seen.clear()
+    assert records.forget_recordings()
+    assert ("DELETE", f"{late}.json") in [(method, path.rpartition("/")[2]) for method, path, _, _ in api.seen]
+    records.stop(1)
