@@ -137,7 +137,7 @@ class CallDesk:
         self._check_hours(flow, anytime=body.anytime)
         self._check_listed(to)
         order = Order(self._filled(flow, body.variables), to, _from_number(flow, body.from_), time.monotonic())
-        self._check_room(to)  # nobody else runs between this and the next line
+        self._check_room(to)
         ticket = self._keep(order)
         call_sid = self._ask_twilio(order, ticket)
         log.info("calling %s with the flow %s", masked(to), flow.id, extra={"call_sid": call_sid})
@@ -202,14 +202,12 @@ class CallDesk:
     def _check_room(self, to: str) -> None:
         """Refuse a call too many: of all, of this minute, or to somebody who is being called already."""
         now = time.monotonic()
-        busy = self._parts.tickets.busy_elsewhere(to)
         waiting = list(self._parts.tickets.numbers(now))
         if self._parts.media.draining:
             remedy = "ask again in a minute, when it is up again"
             raise Refused(503, "draining", "Kav is being stopped and takes no new calls", remedy, retry_after_s=60)
-        if busy or to in waiting or _is_in_a_call(to):
-            remedy = "wait for that call's end"
-            raise Refused(409, "already_calling", f"{to} is being called already", remedy, retry_after_s=60)
+        if to in waiting or _is_in_a_call(to):
+            raise _already_calling(to)
         if stream_registry.live_count() + len(waiting) >= self._parts.settings.MAX_CALLS:
             raise Refused(429, "full", "as many calls as MAX_CALLS allows are going on", "ask again later", 10)
         if spent_out(self._parts.settings, self._parts.media):
@@ -223,10 +221,14 @@ class CallDesk:
             raise Refused(429, "rate_limited", message, f"ask again in {wait_s:.0f} s", wait_s)
 
     def _keep(self, order: Order) -> str:
-        """Count the order, and return the ticket under which its call will be known. Raises Refused."""
-        self._rate.take(order.at)
+        """Count the order, and return the ticket under which its call will be known. Raises Refused.
+
+        Of two orders for one person, which may have come at once to two processes, one is kept.
+        """
         ticket = secrets.token_urlsafe(24)
-        self._parts.tickets.keep(ticket, order)
+        if not self._parts.tickets.keep(ticket, order):
+            raise _already_calling(order.to)
+        self._rate.take(order.at)
         if self._parts.counts is not None:
             try:
                 self._check_rate(self._parts.counts.place(ticket, self._parts.settings.CALLS_PER_MINUTE) or 0.0)
@@ -314,6 +316,11 @@ def _from_number(flow: Flow, wanted: str | None) -> str:
         remedy = f"use one of: {', '.join(flow.numbers)}, or leave `from` out"
         raise Refused(400, "not_the_flows_number", f"the flow {flow.id} does not call from {wanted!r}", remedy)
     return wanted
+
+
+def _already_calling(number: str) -> Refused:
+    remedy = "wait for that call's end"
+    return Refused(409, "already_calling", f"{number} is being called already", remedy, retry_after_s=60)
 
 
 def _is_in_a_call(number: str) -> bool:

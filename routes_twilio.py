@@ -246,8 +246,8 @@ class Desk:
         if order is None:
             log.warning("nobody has ordered this call", extra={"call_sid": call_sid})
             return None
-        self._tickets.drop(_ticket())
         entry = self._register(call_sid, "outbound", order.flow, order.from_, order.to)
+        self._tickets.drop(_ticket())  # now that the call itself says whom nobody else may ring
         _part_with_machine(entry, order.answered_by or "person")
         return entry
 

@@ -38,9 +38,15 @@ class Tickets:
         self._ttl_s = ttl_s
         self._orders: dict[str, Order] = {}
 
-    def keep(self, ticket: str, order: Order) -> None:
-        """Keep an order until it is claimed, dropped or too old."""
+    def keep(self, ticket: str, order: Order) -> bool:
+        """Keep an order until it is claimed, dropped or too old; False, and nothing kept, if the number has one."""
         self._forget_old(order.at)
+        if any(other.to == order.to for other in self._orders.values()):
+            return False
+        self._hold(ticket, order)
+        return True
+
+    def _hold(self, ticket: str, order: Order) -> None:
         self._orders[ticket] = order
 
     def find(self, ticket: str, call_sid: str, now: float) -> Order | None:
@@ -73,10 +79,6 @@ class Tickets:
     def numbers(self, now: float) -> Iterable[str]:
         """Return whom the calls are to that are not answered yet."""
         return [order.to for order in self.waiting(now)]
-
-    def busy_elsewhere(self, number: str) -> bool:  # noqa: ARG002 - others know of others
-        """Whether another process is in a call with this number."""
-        return False
 
     def waiting(self, now: float) -> Iterable[Order]:
         """Return the orders whose calls are not answered yet."""

@@ -40,6 +40,15 @@ def test_a_ticket_that_was_dropped_or_is_too_old_is_good_for_nothing() -> None:
     assert tuple(tickets.waiting(TTL_S + 0.1)) == ()
 
 
+def test_nobody_is_rung_twice_at_once() -> None:
+    tickets, order = kept()
+    assert not tickets.keep("u", Order(FLOW, order.to, "+97231110004", 1.0))
+    assert tickets.find("u", "CA1", 1.0) is None
+    assert tickets.keep("v", Order(FLOW, "+972501234568", order.from_, 1.0))
+    tickets.drop("t")
+    assert tickets.keep("u", Order(FLOW, order.to, order.from_, 2.0))
+
+
 def test_orders_wait_until_they_are_dropped() -> None:
     tickets, order = kept()
     assert tuple(tickets.waiting(1.0)) == (order,)

@@ -35,17 +35,30 @@ if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'answered
 return 1
 """
 
-BUSY: Final = """
--- KEYS calls. ARGV number. Whether any process is in a call with that number.
-for _, sid in ipairs(redis.call('SMEMBERS', KEYS[1])) do
+KEEP: Final = """
+-- KEYS ticket, tickets, calls. ARGV ticket, number, order, seconds. Keeps the order unless somebody rings that number,
+-- or is in a call with it. Returns whether it is kept.
+local clock = redis.call('TIME')
+local now = clock[1] + clock[2] / 1000000
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
+for _, other in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
+  if other ~= ARGV[1] and redis.call('HGET', 'kav:ticket:' .. other, 'to') == ARGV[2] then return 0 end
+end
+for _, sid in ipairs(redis.call('SMEMBERS', KEYS[3])) do
   local call = redis.call('HMGET', 'kav:call:' .. sid, 'call', 'end')
   if call[1] and call[2] == 'null' then
-    local told = cjson.decode(call[1])
-    local other = told['direction'] == 'outbound' and told['to_number'] or told['from_number']
-    if other == ARGV[1] then return 1 end
+    local read, told = pcall(cjson.decode, call[1])
+    if read and type(told) == 'table' then
+      local other = told['direction'] == 'outbound' and told['to_number'] or told['from_number']
+      if other == ARGV[2] then return 0 end
+    end
   end
 end
-return 0
+redis.call('HSET', KEYS[1], 'order', ARGV[3], 'to', ARGV[2])
+redis.call('EXPIRE', KEYS[1], ARGV[4])
+redis.call('ZADD', KEYS[2], now + ARGV[4], ARGV[1])
+redis.call('EXPIRE', KEYS[2], ARGV[4])
+return 1
 """
 
 log = logging.getLogger(__name__)
@@ -60,15 +73,18 @@ class SharedTickets(Tickets):
         self._told: set[str] = set()
         """Own tickets that Redis has: when it has them no more, they are used up."""
 
-    def keep(self, ticket: str, order: Order) -> None:
-        """Keep an order until it is claimed, dropped or too old."""
-        super().keep(ticket, order)
-        kept = {"order": json.dumps(self._plain(order)), "to": order.to}
+    def keep(self, ticket: str, order: Order) -> bool:
+        """Keep an order, in one step for all; False, and nothing kept, if any process rings or speaks to the number."""
+        values = [ticket, order.to, json.dumps(self._plain(order)), round(self._ttl_s)]
         try:
-            self._link.ask(lambda: self._write(ticket, kept, order.at + self._ttl_s + self._link.shift))
-            self._told.add(ticket)
+            kept = bool(self._link.script(KEEP, [_key(ticket), TICKETS, CALLS], values))
         except AwayError:
             log.warning("a call is ordered that this process alone knows of")
+            return super().keep(ticket, order)
+        if kept:
+            self._hold(ticket, order)
+            self._told.add(ticket)
+        return kept
 
     def find(self, ticket: str, call_sid: str, now: float) -> Order | None:
         """Return the ticket's order for this call, whoever has placed it, and let the ticket be this call's."""
@@ -127,13 +143,6 @@ class SharedTickets(Tickets):
         new = [order.to for ticket, order in self._orders.items() if ticket not in others]
         return [*others.values(), *new]
 
-    def busy_elsewhere(self, number: str) -> bool:
-        """Whether any process is in a call with this number."""
-        try:
-            return bool(self._link.script(BUSY, [CALLS], [number]))
-        except AwayError:
-            return False
-
     def _forget_used(self, ticket: str) -> None:
         if ticket in self._told:
             self._told.discard(ticket)
@@ -151,14 +160,6 @@ class SharedTickets(Tickets):
         except (KeyError, TypeError, ValueError) as error:
             log.error("another process's order cannot be read: %s", UnreadableError(repr(error)))
             return None
-
-    def _write(self, ticket: str, kept: dict[str, str], ends_at: float) -> None:
-        with self._link.client.pipeline() as together:
-            together.hset(_key(ticket), mapping=kept)
-            together.expire(_key(ticket), round(self._ttl_s))
-            together.zadd(TICKETS, {ticket: ends_at})
-            together.expire(TICKETS, round(self._ttl_s))
-            together.execute()
 
     def _delete(self, ticket: str) -> None:
         with self._link.client.pipeline() as together:

@@ -168,6 +168,53 @@ def test_a_ticket_is_one_calls_whoever_is_asked(link: Link, redis_server: RedisS
     assert link.client.keys() == []
 
 
+def order() -> Order:
+    return Order(FLOW, "+972501234567", "+97231110003", time.monotonic())
+
+
+def test_of_two_orders_for_one_person_one_is_kept_whoever_has_it(link: Link, redis_server: RedisServer) -> None:
+    one, other = two_processes(redis_server)
+    assert one.keep("t", order())
+    assert not one.keep("u", order())
+    assert not other.keep("v", order())
+    assert other.find("v", "CA1", time.monotonic()) is None, "what is refused leaves nothing"
+    other.drop("t")
+    assert other.keep("v", order())
+    other.drop("v")
+
+    call = told(link)
+    for direction, party, kept in (
+        ("outbound", "to_number", False),
+        ("inbound", "from_number", False),
+        ("inbound", "to_number", True),
+    ):
+        link.client.hset(scripts.call_key(call), "call", json.dumps({"direction": direction, party: "+972501234567"}))
+        assert one.keep("w", order()) is kept, (direction, party)
+    one.drop("w")
+    link.client.hset(scripts.call_key(call), "call", "not JSON")
+    assert one.keep("x", order())
+
+
+def test_of_many_processes_that_ring_one_person_at_once_one_does(link: Link, redis_server: RedisServer) -> None:
+    link.probe()
+    begin, rings = threading.Barrier(8), []
+
+    def rival(ticket: str) -> None:
+        own = Link(redis_server.url)
+        begin.wait(5)
+        if SharedTickets(own).keep(ticket, order()):
+            rings.append(ticket)
+        own.close()
+
+    rivals = [threading.Thread(target=rival, args=(f"t{n}",)) for n in range(8)]
+    for each in rivals:
+        each.start()
+    for each in rivals:
+        each.join(10)
+    assert len(rings) == 1
+    assert link.client.zrange("kav:tickets", 0, -1) == rings
+
+
 def test_without_redis_a_process_knows_its_own_orders() -> None:
     away = Link("redis://127.0.0.1:1/0")
     tickets = SharedTickets(away)

@@ -200,6 +200,19 @@ async def test_a_call_that_one_process_has_placed_is_answered_by_another(town: T
     await town.row(call, lambda row: row.get("status") == "completed")
 
 
+async def test_nobody_is_rung_by_two_processes_at_once(town: Town) -> None:
+    town.go()
+    town.world.twilio.script_for = lambda _to: CallScript(callee=Callee(rings_s=3))
+    for n in range(5):
+        body = {"to": f"+97250199910{n}", "flow": "sales", "variables": {"name": "דנה"}, "anytime": True}
+        both = await asyncio.gather(*(kav.ask("POST", "/calls", body) for kav in town.kavs))
+        assert sorted(status for status, _ in both) == [201, 409]
+        refused = next(answer for status, answer in both if status == 409)
+        assert refused["error"]["code"] == "already_calling"
+        sid = next(answer["call_sid"] for status, answer in both if status == 201)
+        await next(call for call in town.world.twilio.calls if call.sid == sid).hang_up()
+
+
 async def test_an_operator_ends_a_call_from_any_process(town: Town) -> None:
     town.go(voice=0, media=1)
     talk = await town.greeted()
