@@ -161,11 +161,12 @@ def _with_tools(flows: Flows, settings: Settings) -> tuple[Flows, HttpTools]:
 
 def _connector(settings: Settings) -> Connector:
     key, url = settings.OPENAI_API_KEY.get_secret_value() or "rehearsal", settings.OPENAI_REALTIME_URL
+    spare_key = settings.OPENAI_FALLBACK_API_KEY.get_secret_value() or key
     endpoints = [Endpoint(url, settings.OPENAI_REALTIME_MODEL, key)]
     if settings.OPENAI_FALLBACK_MODEL or settings.OPENAI_FALLBACK_URL:
         model = settings.OPENAI_FALLBACK_MODEL or settings.OPENAI_REALTIME_MODEL
-        endpoints.append(Endpoint(settings.OPENAI_FALLBACK_URL or url, model, key))
-    return Connector(endpoints, settings.MODEL_CONNECT_TIMEOUT_S)
+        endpoints.append(Endpoint(settings.OPENAI_FALLBACK_URL or url, model, spare_key))
+    return Connector(endpoints, settings.MODEL_CONNECT_TIMEOUT_S, settings.MODEL_REST_S)
 
 
 def _health(kav: Kav) -> Response:

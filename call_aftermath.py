@@ -174,7 +174,8 @@ class Aftermath:
 
     def _cost_usd(self, chronicle: Chronicle) -> float:
         """What the models of a call cost, as far as their prices are known."""
-        spoken = self._prices.micro_usd(self._model, chronicle.usage) or 0
+        used = ((model or self._model, tokens) for model, tokens in chronicle.usages.items())
+        spoken = sum(self._prices.micro_usd(model, tokens) or 0 for model, tokens in used)
         transcribed = self._prices.audio_micro_usd(self._transcriber, chronicle.transcribed_s) or 0
         return (spoken + transcribed) / 1_000_000
 

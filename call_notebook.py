@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from kav.call.admission import Spending
 from kav.call.chronicle import Chronicle, News, Turn
 from kav.call.conversation import Conversation
+from kav.call.events import Usage
 from kav.cost import load_prices
 from kav.records import Records
 from kav.settings import Settings
@@ -33,8 +34,9 @@ class Notebook:
         self._records, self._spending, self._zone = records, spending, ZoneInfo(settings.KAV_TIMEZONE)
         self._model, self._transcriber = settings.OPENAI_REALTIME_MODEL, settings.OPENAI_TRANSCRIBE_MODEL
         self._prices = load_prices()
-        self._detail = LONGEST_DETAIL if settings.KAV_STORE_WORDS else 0
-        for model in (self._model, self._transcriber):
+        self._detail = LONGEST_DETAIL if settings.LOG_WORDS else 0
+        spoken = {self._model, settings.OPENAI_FALLBACK_MODEL} - {""}
+        for model in (*sorted(spoken), self._transcriber):
             if notice := self._prices.notice(model):
                 log.warning(notice)
 
@@ -47,7 +49,7 @@ class Notebook:
             self._save_turn(call_sid, stream_sid, turn)
         self._save_findings(call_sid, talk, news)
         if news.usage is not None:
-            self._save_usage(call_sid, talk.chronicle)
+            self._save_usages(call_sid, talk.chronicle)
         self._records.save_call(call_sid, language=talk.language.current, flow_done=talk.lock.done)
 
     def _save_turn(self, call_sid: str, stream_sid: str, turn: Turn) -> None:
@@ -97,13 +99,22 @@ class Notebook:
                 ok=run.ok,
             )
 
-    def _save_usage(self, call_sid: str, chronicle: Chronicle) -> None:
-        used, price = chronicle.usage, self._prices.micro_usd(self._model, chronicle.usage)
-        heard_price = self._prices.audio_micro_usd(self._transcriber, chronicle.transcribed_s)
-        self._spending.note(datetime.now(self._zone).date(), call_sid, (price or 0) + (heard_price or 0))
+    def _save_usages(self, call_sid: str, chronicle: Chronicle) -> None:
+        paid = 0
+        for model, used in chronicle.usages.items():
+            paid += self._save_usage(call_sid, model or self._model, used)
+        if chronicle.transcribed_s:
+            cost = self._prices.audio_micro_usd(self._transcriber, chronicle.transcribed_s)
+            self._records.save_usage(call_sid, self._transcriber, audio_s=chronicle.transcribed_s, cost_micro_usd=cost)
+            paid += cost or 0
+        self._spending.note(datetime.now(self._zone).date(), call_sid, paid)
+
+    def _save_usage(self, call_sid: str, model: str, used: Usage) -> int:
+        """Store what one model took; returns what that cost, as far as its price is known."""
+        cost = self._prices.micro_usd(model, used)
         self._records.save_usage(
             call_sid,
-            self._model,
+            model,
             responses=used.responses,
             input_text=used.input_text,
             input_audio=used.input_audio,
@@ -111,12 +122,6 @@ class Notebook:
             cached_audio=used.cached_audio,
             output_text=used.output_text,
             output_audio=used.output_audio,
-            cost_micro_usd=price,
+            cost_micro_usd=cost,
         )
-        if chronicle.transcribed_s:
-            self._records.save_usage(
-                call_sid,
-                self._transcriber,
-                audio_s=chronicle.transcribed_s,
-                cost_micro_usd=heard_price,
-            )
+        return cost or 0

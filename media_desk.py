@@ -124,7 +124,7 @@ class MediaDesk:
                 entry["streamed_at"] = time.monotonic()
                 self._records.save_call(entry["call_sid"], started_at=datetime.now(UTC))
             rules = self._rules(entry)
-            leg, connect = self._claim_leg(entry), partial(self._leg, entry, attempts=2)
+            leg, connect = self._claim_leg(entry), partial(self._leg, entry, attempts=2, insists=True)
             stream = Stream(
                 ws, start.stream_sid, entry, leg, connect, rules, flow, self._phrases, self._tools, self._carried_over
             )
@@ -176,7 +176,7 @@ class MediaDesk:
         tried = not stream_registry.sharing().many
         return leg if leg is not None and leg.lost is None else self._leg(entry, attempts=1 if tried else 2)
 
-    def _leg(self, entry: Entry, attempts: int) -> ModelLeg:
+    def _leg(self, entry: Entry, attempts: int, *, insists: bool = False) -> ModelLeg:
         return ModelLeg(
             entry["call_sid"],
             self._connector,
@@ -184,6 +184,7 @@ class MediaDesk:
             stream_registry.other_party(entry),
             self._settings.MODEL_CONNECT_TIMEOUT_S,
             attempts=attempts,
+            insists=insists,
         )
 
     def _model_session(self, flow: Flow) -> dict[str, Any]:

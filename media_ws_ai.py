@@ -216,13 +216,14 @@ class Stream:
 
     def model_ready(self, at: float) -> None:
         """The model is configured: greet, or, where another was lost, tell it how far the call is."""
+        self._talk.chronicle.model = self._leg.model
         if self._retells:
             self._retells = False
             for number, item in enumerate(prompt.retold(self._talk, playing=not self._session.playhead.quiet_by(at))):
                 self._tell(realtime.message_item(f"retold{number}", item.role, item.text))
         self._decide(events.ModelReady(at))
 
-    def model_said(self, at: float, said: realtime.Translated) -> None:
+    def model_said(self, at: float, said: realtime.Said) -> None:
         """Take one of the model's events."""
         self._session.model_seen(at)
         if isinstance(said, realtime.ErrorEvent):

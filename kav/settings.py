@@ -58,9 +58,8 @@ class Settings(BaseSettings):
     OPENAI_FALLBACK_MODEL: str = Field(
         default="", description="Model to speak with while the other cannot be reached; none: an apology, or a human."
     )
-    OPENAI_FALLBACK_URL: str = Field(
-        default="", description="Its Realtime endpoint. Default: OPENAI_REALTIME_URL. Takes the same key."
-    )
+    OPENAI_FALLBACK_URL: str = Field(default="", description="Its Realtime endpoint. Default: OPENAI_REALTIME_URL.")
+    OPENAI_FALLBACK_API_KEY: SecretStr = Field(default=SecretStr(""), description="Its key. Default: OPENAI_API_KEY.")
     OPENAI_VOICE: str = Field(default="marin", description="The bot's voice; fixed for a whole call.")
     OPENAI_TRANSCRIBE_MODEL: str = Field(default="gpt-transcribe", description="Transcribes the caller; language open.")
     OPENAI_BASE_URL: str = Field(default="https://api.openai.com/v1", description="Where summaries are asked for.")
@@ -145,6 +144,11 @@ class Settings(BaseSettings):
     )
     WRITE_STALL_S: float = Field(default=5, gt=0, description="Seconds that one write to a peer may stand still.")
     MODEL_CONNECT_TIMEOUT_S: float = Field(default=5, gt=0, description="Seconds to connect and configure the model.")
+    MODEL_REST_S: float = Field(
+        default=10,
+        ge=0,
+        description="Seconds that an endpoint which has failed three times in a row is left alone; 0: never.",
+    )
     MODEL_REPLY_TIMEOUT_S: float = Field(
         default=8, gt=0, description="Seconds without progress on a reply before the caller hears an apology."
     )
@@ -219,7 +223,9 @@ class Settings(BaseSettings):
             raise ValueError(f"{value!r} is no time zone: write one like Asia/Jerusalem") from error
         return value
 
-    @field_validator("PUBLIC_BASE_URL", "TWILIO_API_BASE_URL", "OPENAI_REALTIME_URL", "OPENAI_BASE_URL")
+    @field_validator(
+        "PUBLIC_BASE_URL", "TWILIO_API_BASE_URL", "OPENAI_REALTIME_URL", "OPENAI_FALLBACK_URL", "OPENAI_BASE_URL"
+    )
     @classmethod
     def _strip_slash(cls, value: str) -> str:
         return value.rstrip("/")

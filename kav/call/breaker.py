@@ -6,36 +6,53 @@ from typing import Final
 FAILURES: Final = 3
 """Failures in a row after which an endpoint is left alone: two may be an accident of the network."""
 
-REST_S: Final = 30.0
-"""How long it is left alone; then one connection tries whether it is back."""
-
 LIMITED_S: Final = 10.0
-"""How long one that has said "too many requests" is left alone: asking again at once makes it worse."""
+"""How long one that has said "too many requests", and not for how long, is asked only where there is no other."""
+
+MAX_LIMITED_S: Final = 60.0
 
 
 @dataclass(slots=True)
 class Breaker:
     """What is known of one endpoint; all times are monotonic seconds."""
 
+    rest_s: float
+    """How long it is left alone; then one connection tries whether it is back. 0: it never is."""
     failures: int = 0
-    _closed_until: float = 0.0
+    _rests_until: float = 0.0
+    _limited_until: float = 0.0
 
     def allows(self, at: float) -> bool:
         """Whether the endpoint may be asked now; where it is only tried, by one connection at a time."""
-        if at < self._closed_until:
+        if not self.rest_s or self.failures < FAILURES:
+            return True
+        if at < self._rests_until:
             return False
-        if self.failures >= FAILURES:
-            self._closed_until = at + REST_S
+        self._rests_until = at + self.rest_s
         return True
 
-    def failed(self, at: float, *, limited: bool = False) -> None:
-        """A connection was refused, or not made in time; `limited`: for there are too many."""
-        self.failures += 1
-        if limited:
-            self._closed_until = max(self._closed_until, at + LIMITED_S)
-        elif self.failures >= FAILURES:
-            self._closed_until = at + REST_S
+    def is_limited(self, at: float) -> bool:
+        """Whether it wants to be asked less."""
+        return at < self._limited_until
 
-    def succeeded(self) -> None:
-        """A connection was made."""
-        self.failures, self._closed_until = 0, 0.0
+    def rests_s(self, at: float) -> float:
+        """Return for how long it is left alone from now on."""
+        return max(0.0, self._rests_until - at) if self.rest_s and self.failures >= FAILURES else 0.0
+
+    def failed(self, at: float) -> bool:
+        """It was not reached, or did not do what it was asked; returns whether it is left alone from now on."""
+        self.failures += 1
+        self._rests_until = at + self.rest_s
+        return bool(self.rest_s) and self.failures == FAILURES
+
+    def limited(self, at: float, for_s: float = LIMITED_S) -> None:
+        """It said that there are too many requests."""
+        self._limited_until = max(self._limited_until, at + min(for_s, MAX_LIMITED_S))
+
+    def answered(self) -> None:
+        """It is there: whoever comes may ask it, but one that does nothing more is left alone again."""
+        self.failures = min(self.failures, FAILURES - 1)
+
+    def worked(self) -> None:
+        """It did what it was asked."""
+        self.failures = 0

@@ -7,6 +7,7 @@ words come late, and how much was heard of the bot is known when it is cut off.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Final, Literal
 
 from kav.call.audit import Breach
@@ -106,7 +107,10 @@ class Chronicle:
     breaches: list[tuple[int, Breach]] = field(default_factory=list)
     """Each with its ms."""
     tools: dict[str, ToolRun] = field(default_factory=dict)
-    usage: Usage = field(default_factory=Usage)
+    model: str = ""
+    """Which one speaks now."""
+    usages: dict[str, Usage] = field(default_factory=dict)
+    """What each model took."""
     transcribed_s: float = 0.0
     """Seconds of the caller's speech that the transcriber has counted."""
     _answers: dict[str, Answer] = field(default_factory=dict)
@@ -250,8 +254,13 @@ class Chronicle:
             self._new_tools[call_id] = run
 
     def used(self, usage: Usage) -> None:
-        """A response has cost so much."""
-        self.usage = self.usage.plus(usage)
+        """A response of the model that speaks now has cost so much."""
+        self.usages[self.model] = self.usages.get(self.model, Usage()).plus(usage)
+
+    @property
+    def usage(self) -> Usage:
+        """What all models took."""
+        return reduce(Usage.plus, self.usages.values(), Usage())
 
     # What is new
 

@@ -30,6 +30,10 @@ ATTEMPTS: Final = 2
 """A reply that failed is asked for once more; a third silence is longer than a caller waits."""
 
 ANOTHER_ACTIVE: Final = "conversation_already_has_active_response"
+RATE_LIMIT_CODES: Final = frozenset({"rate_limit_exceeded", "inference_rate_limit_exceeded"})
+RATE_LIMIT_RETRY_S: Final = 1.0
+"""Pause before a response is asked for again that failed for there were too many: at once, it would fail again."""
+
 ANOTHER_ACTIVE_RETRY_S: Final = 0.25
 """Pause before asking again when the model says that another response, unknown to Kav, is under way."""
 
@@ -224,11 +228,13 @@ class Replies:
         key, tools = self.response.key, self._tools_of(reply)
         return [RequestResponse(key, reply.kind, reply.phrase, reply.text, reply.language, reply.directive, tools)]
 
-    def _again(self, at: float, reply: Reply) -> list[Action]:
+    def _again(self, at: float, reply: Reply, why: str) -> list[Action]:
         """Ask once more for a reply that came to nothing; then give up, for silence is no answer."""
         reply.attempts += 1
         if reply.attempts >= ATTEMPTS:
             return [GIVE_UP]
+        if why in RATE_LIMIT_CODES:
+            self._retry_at = at + RATE_LIMIT_RETRY_S
         self._owed.insert(0, reply)
         return self.ask(at)
 
@@ -273,7 +279,7 @@ class Replies:
         if event.status == "failed" and event.detail in FATAL_CODES:
             return [GIVE_UP]
         if not response.called_tools and (event.status == "failed" or not response.spoke):
-            return self._again(event.at, response.reply)
+            return self._again(event.at, response.reply, event.detail)
         return self.ask(event.at)
 
     def refused(self, event: RequestRefused) -> list[Action]:
@@ -288,7 +294,7 @@ class Replies:
         if event.request is None:
             return []
         self.response = None
-        return self.ask(event.at) if response.dead else self._again(event.at, response.reply)
+        return self.ask(event.at) if response.dead else self._again(event.at, response.reply, event.code)
 
     def _wait_for_another(self, at: float, response: Response) -> list[Action]:
         """A response that Kav did not ask for is under way, or has just ended: ask again in a moment."""

@@ -1,35 +1,45 @@
 """Opens sockets to the OpenAI Realtime API (GA) over websocket-client, at whichever endpoint is worth asking.
 
-connector = Connector([Endpoint("wss://api.openai.com/v1/realtime", "gpt-realtime-2.1", key)], timeout_s=5)
-connection = connector.connect(caller)
+connector = Connector([Endpoint("wss://api.openai.com/v1/realtime", "gpt-realtime-2.1", key)], timeout_s=5, rest_s=10)
+route = connector.choose()
+ws = route.open(caller)
 """
 
 import hashlib
 import hmac
+import logging
 import socket
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Final, cast
+from urllib.parse import urlsplit
 
-import gevent
 import websocket
 from websockets.protocol import Side
 
-from kav.call.breaker import Breaker
+from kav.call.breaker import LIMITED_S, Breaker
 from kav.wire.websocket import WebSocket
+
+TOO_MANY_REQUESTS: Final = 429
+
+log = logging.getLogger(__name__)
 
 
 class ConnectFailed(Exception):
     """The model's socket could not be opened; the message says why and what to look at.
 
-    `limited`: the model says that there are too many requests.
+    `limited_s`: for how long the model wants to be asked less, if it has said so.
     """
 
-    def __init__(self, message: str, *, limited: bool = False) -> None:
+    def __init__(self, message: str, *, limited_s: float = 0.0) -> None:
         super().__init__(message)
-        self.limited = limited
+        self.limited_s = limited_s
+
+
+class LeftAlone(ConnectFailed):
+    """Nobody was asked: whoever could be has failed again and again, a moment ago."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,49 +51,25 @@ class Endpoint:
     key: str = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Connection:
-    """A socket that was opened, and the model behind it."""
+class Route:
+    """The way to one endpoint, and what is known of it from all calls."""
 
-    ws: WebSocket
-    model: str
+    def __init__(self, endpoint: Endpoint, timeout_s: float, rest_s: float, tls: ssl.SSLContext) -> None:
+        self.endpoint, self.breaker = endpoint, Breaker(rest_s)
+        self._timeout_s, self._tls = timeout_s, tls
 
+    @property
+    def model(self) -> str:
+        """Which model is served there."""
+        return self.endpoint.model
 
-class Connector:
-    """Opens Realtime sockets; keeps one TLS context, for building one stalls everybody for 15 ms.
-
-    The first endpoint is asked as long as it answers, then the next one, until the first is worth a try again. The last
-    is asked whatever it has done: a caller is better served by a try than by none.
-    """
-
-    def __init__(self, endpoints: Sequence[Endpoint], timeout_s: float) -> None:
-        self._endpoints = [(endpoint, Breaker()) for endpoint in endpoints]
-        self._timeout_s = timeout_s
-        self._tls = ssl.create_default_context()
-
-    def connect(self, caller: str) -> Connection:
+    def open(self, caller: str) -> WebSocket:
         """Open a socket for `caller`, whose number goes out only as a keyed hash (header OpenAI-Safety-Identifier).
 
         Raises:
             ConnectFailed: refused, not reachable, or not in time.
         """
-        now, (*firsts, last) = time.monotonic(), self._endpoints
-        endpoint, breaker = next((one for one in firsts if one[1].allows(now)), last)
-        return self._connect(endpoint, breaker, caller)
-
-    def _connect(self, endpoint: Endpoint, breaker: Breaker, caller: str) -> Connection:
-        try:
-            ws = self._open(endpoint, caller)
-        except ConnectFailed as error:
-            breaker.failed(time.monotonic(), limited=error.limited)
-            raise
-        except gevent.Timeout:
-            breaker.failed(time.monotonic())
-            raise
-        breaker.succeeded()
-        return Connection(ws, endpoint.model)
-
-    def _open(self, endpoint: Endpoint, caller: str) -> WebSocket:
+        endpoint = self.endpoint
         identity = hmac.new(endpoint.key.encode(), caller.encode(), hashlib.sha256).hexdigest()
         try:
             client = websocket.create_connection(
@@ -95,7 +81,8 @@ class Connector:
                 redirect_limit=0,
             )
         except websocket.WebSocketBadStatusException as error:
-            raise ConnectFailed(_explain(error.status_code), limited=error.status_code == 429) from None
+            limited_s = _retry_after_s(error) if error.status_code == TOO_MANY_REQUESTS else 0.0
+            raise ConnectFailed(_explain(error.status_code), limited_s=limited_s) from None
         except (websocket.WebSocketException, OSError) as error:
             raise ConnectFailed(
                 f"The model cannot be reached: {error}. Check OPENAI_REALTIME_URL and the network."
@@ -104,12 +91,68 @@ class Connector:
         sock.settimeout(None)
         return WebSocket(sock, Side.CLIENT, max_message_bytes=None)
 
+    def failed(self, error: Exception | None = None) -> None:
+        """A connection was not made, or came to nothing."""
+        now = time.monotonic()
+        if isinstance(error, ConnectFailed) and error.limited_s:
+            self.limited(error.limited_s)
+        if self.breaker.failed(now):
+            host = urlsplit(self.endpoint.url).hostname
+            log.error(
+                "%s at %s has failed %d times in a row: new calls leave it alone, and one tries it every %g s",
+                *(self.model, host, self.breaker.failures, self.breaker.rest_s),
+            )
+
+    def limited(self, for_s: float = LIMITED_S) -> None:
+        """The model wants to be asked less."""
+        now = time.monotonic()
+        if not self.breaker.is_limited(now):
+            log.warning("%s wants to be asked less for %.0f s: check limits and usage", self.model, for_s)
+        self.breaker.limited(now, for_s)
+
+
+class Connector:
+    """Knows the ways to the model; keeps one TLS context, for building one stalls everybody for 15 ms.
+
+    The first endpoint is asked as long as it answers, then the next one, until the first is worth a try again.
+    """
+
+    def __init__(self, endpoints: Sequence[Endpoint], timeout_s: float, rest_s: float) -> None:
+        tls = ssl.create_default_context()
+        self._routes = [Route(endpoint, timeout_s, rest_s, tls) for endpoint in endpoints]
+
+    def choose(self, tried: Collection[Route] = (), *, insists: bool = False) -> Route:
+        """Return whom to ask: somebody who was not `tried`, has not failed, and does not want to be asked less.
+
+        `insists`: a caller is in the middle of a call, for whom a try is better than none.
+
+        Raises:
+            LeftAlone: everybody has failed again and again; the message says for how long they are left alone.
+        """
+        now = time.monotonic()
+        by_hope = sorted(self._routes, key=lambda route: (route in tried, route.breaker.is_limited(now)))
+        chosen = next((route for route in by_hope if route.breaker.allows(now)), by_hope[0] if insists else None)
+        if chosen is None:
+            rest_s = min(route.breaker.rests_s(now) for route in self._routes)
+            raise LeftAlone(f"The model has failed again and again; it is tried once more in {rest_s:.0f} s.")
+        return chosen
+
+    def has_another(self, tried: Collection[Route]) -> bool:
+        """Whether there is somebody who was not tried."""
+        return any(route not in tried for route in self._routes)
+
+
+def _retry_after_s(error: websocket.WebSocketBadStatusException) -> float:
+    """Return what the answer's Retry-After says, in seconds; a date, as HTTP allows, counts as none."""
+    told = str((error.resp_headers or {}).get("retry-after", ""))
+    return float(told) if told.isascii() and told.isdigit() and int(told) else LIMITED_S
+
 
 def _explain(status: int) -> str:
     remedies = {
         401: "Check OPENAI_API_KEY.",
         403: "The key has no access to this model: check OPENAI_REALTIME_MODEL and the project's permissions.",
         404: "Check OPENAI_REALTIME_URL and OPENAI_REALTIME_MODEL.",
-        429: "Rate limit or quota: check usage and billing.",
+        TOO_MANY_REQUESTS: "Rate limit or quota: check usage and billing.",
     }
     return f"The model refused the connection with HTTP {status}. {remedies.get(status, 'Try again later.')}"

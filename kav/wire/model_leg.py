@@ -12,11 +12,15 @@ from typing import Any, ClassVar, Final, Protocol
 import gevent
 from gevent.event import Event
 
+from kav.call.events import ResponseDone
+from kav.call.replies import RATE_LIMIT_CODES
 from kav.log import about
-from kav.wire.connector import ConnectFailed, Connector
+from kav.wire.connector import ConnectFailed, Connector, Route
 from kav.wire.realtime import (
     ErrorEvent,
     MalformedEvent,
+    RateLimited,
+    Said,
     SessionUpdated,
     Translated,
     append_audio,
@@ -31,13 +35,17 @@ MAX_GARBAGE: Final = 20
 log = logging.getLogger(__name__)
 
 
+class ConfigurationRefused(Closed):
+    """The model is there, and does not want this session: no fault of the endpoint's."""
+
+
 class Listener(Protocol):
     """Who a leg tells what the model does; every method returns at once."""
 
     def model_ready(self, at: float) -> None:
         """The model confirmed its configuration."""
 
-    def model_said(self, at: float, said: Translated) -> None:
+    def model_said(self, at: float, said: Said) -> None:
         """The model sent an event; None for one that means nothing to a call."""
 
     def model_lost(self, at: float, detail: str) -> None:
@@ -59,14 +67,21 @@ class ModelLeg:
         configure_timeout_s: float,
         *,
         attempts: int = 1,
+        insists: bool = False,
     ) -> None:
-        """`attempts`: how often to connect at the most; more than once only while a stream is waiting."""
+        """`attempts`: how often to connect at the most; at the same endpoint only while a stream is waiting.
+
+        `insists`: the caller is in the middle of a call.
+        """
         self._call_sid = call_sid
         self._connector = connector
         self._session = session
         self._caller = caller
         self._timeout_s = configure_timeout_s
-        self._attempts = attempts
+        self._attempts, self._insists = attempts, insists
+        self._route: Route | None = None
+        self._blamed = self._proved = False
+        """Whether the endpoint was told that this connection came to nothing, or that it did what it was asked."""
         self._listener: Listener | None = None
         self._ws: WebSocket | None = None
         self._ready = False
@@ -78,6 +93,11 @@ class ModelLeg:
         """Why the model cannot go on, once that is so."""
         self._greenlet = gevent.spawn(self._run)
 
+    @property
+    def model(self) -> str:
+        """Which model is behind the connection; empty while there is none."""
+        return self._route.model if self._route is not None else ""
+
     def claim(self, listener: Listener) -> None:
         """Hand the leg to a stream, which is told at once what it has missed."""
         self._listener = listener
@@ -87,8 +107,9 @@ class ModelLeg:
             listener.model_ready(time.monotonic())
 
     def disown(self) -> None:
-        """Tell nobody anything any more, and close."""
+        """Tell nobody anything any more, and close: it was given up."""
         self._listener = None
+        self._blame()
         self.close()
 
     def append(self, payload: bytes) -> None:
@@ -140,12 +161,7 @@ class ModelLeg:
     def _run(self) -> None:
         about(self._call_sid)
         try:
-            with gevent.Timeout(self._timeout_s) as timer:
-                ws = self._open()
-                timer.close()
-                self._read(ws)
-        except gevent.Timeout:
-            self._lose(f"The model was not ready within {self._timeout_s} s: check the network and the model's status.")
+            self._read(self._open())
         except (ConnectFailed, Closed) as error:
             self._lose(str(error))
         except Exception as error:  # the greenlet's root: the caller must not be left with a silent line
@@ -156,28 +172,62 @@ class ModelLeg:
             self._done.set()
 
     def _open(self) -> WebSocket:
-        """Connect and configure; while a stream is waiting, once more: a refusal may have been a passing one."""
-        while not self._closed:
+        """Connect and configure, all within one time: at another endpoint, if there is one, when the first fails.
+
+        While a stream is waiting the same one is asked once more: a refusal may have been a passing one.
+        """
+        until, tried = time.monotonic() + self._timeout_s, list[Route]()
+        while True:
+            route = self._connector.choose(tried, insists=self._insists)
+            tried.append(route)
             self._attempts -= 1
+            spare = self._attempts > 0 and self._connector.has_another(tried)
+            left_s = until - time.monotonic()
             try:
-                connection = self._connector.connect(self._caller)
-                ws = self._ws = connection.ws
-                ModelLeg.open_count += 1
-                self._configure(ws, connection.model)
+                return self._attempt(route, left_s / 2 if spare else left_s)
             except (ConnectFailed, Closed) as error:
-                if self._closed or self._listener is None or not self._attempts:
+                late = time.monotonic() >= until
+                if self._closed or late or not self._attempts or not (spare or self._listener is not None):
                     raise
                 log.warning("model not reached, trying once more: %s", error, extra={"call_sid": self._call_sid})
-                self._release()
-                self._ws = None
-            else:
-                return ws
-        raise Closed("closed by Kav")
+                if self._ws is not None:
+                    gevent.spawn(_let_go, self._ws)  # a peer that is silent takes its time over that, too
+                    self._ws = None
+
+    def _attempt(self, route: Route, within_s: float) -> WebSocket:
+        self._route, self._blamed = route, False
+        timer = gevent.Timeout(within_s)
+        try:
+            with timer:
+                ws = self._ws = route.open(self._caller)
+                ModelLeg.open_count += 1
+                self._configure(ws, route.model)
+        except gevent.Timeout as over:
+            if over is not timer:
+                raise
+            self._blame()
+            raise ConnectFailed(
+                f"The model was not ready within {within_s:.1f} s: check the network and the model's status."
+            ) from None
+        except ConfigurationRefused:
+            self._blamed = True  # nothing to tell of the endpoint
+            raise
+        except (ConnectFailed, Closed) as error:
+            if not self._closed:
+                self._blame(error)
+            raise
+        route.breaker.answered()
+        return ws
+
+    def _blame(self, error: Exception | None = None) -> None:
+        """Have the endpoint known as one that failed, once for a connection that never did what it was asked."""
+        if self._route is not None and not (self._proved or self._blamed or self._closed):
+            self._blamed = True
+            self._route.failed(error)
 
     def _release(self) -> None:
         if self._ws is not None:
-            self._ws.finish()
-            ModelLeg.open_count -= 1
+            _let_go(self._ws)
 
     def _configure(self, ws: WebSocket, model: str) -> None:
         """Send the configuration and wait until the model confirms it; only then does it understand mu-law."""
@@ -185,7 +235,9 @@ class ModelLeg:
         while True:
             said = self._translate(ws.receive(), time.monotonic())
             if isinstance(said, ErrorEvent):
-                raise Closed(f"The model refused its configuration: {said.error.code}: {said.error.message}")
+                raise ConfigurationRefused(
+                    f"The model refused its configuration: {said.error.code}: {said.error.message}"
+                )
             if isinstance(said, SessionUpdated):
                 break
         if not said.speaks_pcmu:
@@ -201,8 +253,22 @@ class ModelLeg:
             message = ws.receive()
             at = time.monotonic()
             said = self._translate(message, at)
+            self._learn(said)
             if self._listener is not None:
-                self._listener.model_said(at, said)
+                self._listener.model_said(at, None if isinstance(said, RateLimited) else said)
+
+    def _learn(self, said: Translated) -> None:
+        """Have known of the endpoint what its events tell: whether it works, and whether it is asked too much."""
+        if self._route is None:
+            return
+        if isinstance(said, RateLimited):
+            self._route.limited(said.for_s)
+        elif isinstance(said, ResponseDone):
+            if said.status == "failed" and said.detail in RATE_LIMIT_CODES:
+                self._route.limited()
+            elif said.status == "completed" and not self._proved:
+                self._proved = True
+                self._route.breaker.worked()
 
     def _translate(self, message: bytes, at: float) -> Translated:
         try:
@@ -218,6 +284,12 @@ class ModelLeg:
         self.lost = detail
         if self._closed:
             return
+        self._blame()
         log.warning("model lost: %s", detail, extra={"call_sid": self._call_sid})
         if self._listener is not None:
             self._listener.model_lost(time.monotonic(), detail)
+
+
+def _let_go(ws: WebSocket) -> None:
+    ws.finish()
+    ModelLeg.open_count -= 1

@@ -6,6 +6,7 @@ events are passed over, for the API may grow.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar, cast, get_args
 
 import msgspec
@@ -130,6 +131,13 @@ class _Session(Struct):
     audio: _AudioBothWays = msgspec.field(default_factory=_AudioBothWays)
 
 
+@dataclass(frozen=True, slots=True)
+class RateLimited:
+    """`rate_limits.updated` with a limit that is used up; `for_s`: until there is more of it."""
+
+    for_s: float
+
+
 class SessionUpdated(Struct):
     """`session.updated`: the whole configuration in force."""
 
@@ -229,6 +237,15 @@ class _OutputItem(Struct):
     arguments: str = ""
 
 
+class _RateLimit(Struct):
+    remaining: float = 1
+    reset_seconds: float = 0
+
+
+class _RateLimits(Struct):
+    rate_limits: list[_RateLimit] = []
+
+
 class _OutputItemEvent(Struct):
     response_id: str
     item: _OutputItem
@@ -266,7 +283,10 @@ class MalformedEvent(ValueError):
     """A server event that cannot be read; it is passed over and counted."""
 
 
-Translated = events.Event | SessionUpdated | ErrorEvent | None
+Said = events.Event | SessionUpdated | ErrorEvent | None
+"""What a call is told of; None: nothing that means anything to it."""
+
+Translated = Said | RateLimited
 _Shape = TypeVar("_Shape")
 _Translator = Callable[[float, bytes], Translated]
 
@@ -286,6 +306,12 @@ def _committed(at: float, event: _ItemEvent) -> Translated:
 
 def _created(at: float, event: _ResponseEvent) -> Translated:
     return events.ResponseCreated(at, event.response.id, (event.response.metadata or {}).get("kav"))
+
+
+def _rate_limits(at: float, event: _RateLimits) -> Translated:  # noqa: ARG001 - as its neighbours
+    """Only a limit that is used up says anything."""
+    waits = [limit.reset_seconds for limit in event.rate_limits if limit.remaining <= 0 < limit.reset_seconds]
+    return RateLimited(max(waits)) if waits else None
 
 
 def _done(at: float, event: _ResponseEvent) -> Translated:
@@ -344,6 +370,7 @@ _translators: Final[dict[str, _Translator]] = {
     "input_audio_buffer.committed": _of(_ItemEvent, _committed),
     "conversation.item.input_audio_transcription.completed": _of(_CallerWords, _caller_words),
     "response.created": _of(_ResponseEvent, _created),
+    "rate_limits.updated": _of(_RateLimits, _rate_limits),
     "response.done": _of(_ResponseEvent, _done),
     "response.output_item.added": _of(_OutputItemEvent, _item_added),
     "response.output_item.done": _of(_OutputItemEvent, _item_done),

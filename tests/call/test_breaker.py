@@ -1,10 +1,15 @@
 """An endpoint that fails is left alone for a while, and tried by one connection when the while is over."""
 
-from kav.call.breaker import FAILURES, LIMITED_S, REST_S, Breaker
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kav.call.breaker import FAILURES, LIMITED_S, MAX_LIMITED_S, Breaker
+
+REST_S = 30.0
 
 
-def failed(times: int) -> Breaker:
-    breaker = Breaker()
+def failed(times: int, rest_s: float = REST_S) -> Breaker:
+    breaker = Breaker(rest_s)
     for _ in range(times):
         breaker.failed(100.0)
     return breaker
@@ -14,9 +19,11 @@ def test_an_accident_or_two_change_nothing() -> None:
     assert failed(FAILURES - 1).allows(100.0)
 
 
-def test_failures_in_a_row_close_it_for_a_while() -> None:
-    breaker = failed(FAILURES)
+def test_failures_in_a_row_close_it_for_a_while_and_that_is_said_once() -> None:
+    breaker = Breaker(REST_S)
+    assert [breaker.failed(100.0) for _ in range(FAILURES + 2)] == [False] * (FAILURES - 1) + [True, False, False]
     assert not breaker.allows(100.0 + REST_S - 1)
+    assert breaker.rests_s(100.0 + REST_S - 1) == 1
     assert breaker.allows(100.0 + REST_S)
 
 
@@ -24,19 +31,62 @@ def test_then_one_connection_tries_and_the_others_wait_for_it() -> None:
     breaker = failed(FAILURES)
     assert breaker.allows(131.0)
     assert not breaker.allows(131.1)
-    breaker.succeeded()
+    breaker.worked()
     assert breaker.allows(131.2)
 
 
-def test_too_many_requests_close_it_at_once_and_for_less() -> None:
-    breaker = Breaker()
-    breaker.failed(100.0, limited=True)
-    assert not breaker.allows(100.0 + LIMITED_S - 1)
-    assert breaker.allows(100.0 + LIMITED_S)
+def test_one_that_answers_is_open_to_all_and_the_next_failure_closes_it() -> None:
+    """It may be there and do nothing: that shows only in a call."""
+    breaker = failed(FAILURES)
+    assert breaker.allows(131.0)
+    breaker.answered()
+    assert breaker.allows(131.1)
+    assert breaker.failed(132.0)
+    assert not breaker.allows(132.1)
+
+
+def test_an_answer_alone_forgets_no_failure() -> None:
+    breaker = failed(FAILURES - 1)
+    breaker.answered()
+    breaker.failed(100.0)
+    assert not breaker.allows(100.1)
+
+
+def test_too_many_requests_are_remembered_as_long_as_they_say_and_close_nothing() -> None:
+    breaker = Breaker(REST_S)
+    breaker.limited(100.0)
+    assert breaker.allows(100.0)
+    assert breaker.is_limited(100.0 + LIMITED_S - 1)
+    assert not breaker.is_limited(100.0 + LIMITED_S)
+    breaker.limited(200.0, 1e9)
+    breaker.limited(200.0, 1.0)
+    assert breaker.is_limited(200.0 + MAX_LIMITED_S - 1)
+    assert not breaker.is_limited(200.0 + MAX_LIMITED_S)
 
 
 def test_a_success_forgets_what_was_before() -> None:
     breaker = failed(FAILURES - 1)
-    breaker.succeeded()
+    breaker.worked()
     breaker.failed(100.0)
     assert breaker.allows(100.0)
+
+
+def test_without_a_rest_it_is_asked_whatever_it_does() -> None:
+    assert failed(FAILURES + 5, rest_s=0).allows(100.0)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["failed", "answered", "worked", "asked"]), st.floats(0, 5))))
+def test_while_it_rests_nobody_asks_but_one_each_time(history: list[tuple[str, float]]) -> None:
+    breaker, now, asked_at = Breaker(REST_S), 100.0, list[float]()
+    for what, later_s in history:
+        now += later_s
+        if what == "asked":
+            resting = breaker.failures >= FAILURES
+            if breaker.allows(now) and resting:
+                assert not asked_at or now - asked_at[-1] >= REST_S
+                asked_at.append(now)
+        elif what == "failed":
+            breaker.failed(now)
+        else:
+            getattr(breaker, what)()
+            asked_at.clear()

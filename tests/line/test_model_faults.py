@@ -29,6 +29,7 @@ async def world() -> AsyncIterator[World]:
         "MODEL_REPLY_TIMEOUT_S": str(REPLY_TIMEOUT_S),
         "MODEL_CONNECT_TIMEOUT_S": str(CONNECT_TIMEOUT_S),
         "MODEL_RECONNECTS": "0",
+        "MODEL_REST_S": "0",
         "VAD_SILENCE_MS": "200",
         "DRAIN_SECONDS": "0",
     }

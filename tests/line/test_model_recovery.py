@@ -1,11 +1,14 @@
 """A model that fails in mid-call is replaced: the caller keeps the line, the step and the conversation."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from rehearsal.model import After, CallTool, Faults, ModelServer, ModelSession
+from kav.call.breaker import FAILURES
+from kav.call.replies import RATE_LIMIT_RETRY_S
+from rehearsal.model import After, CallTool, Faults, ModelServer, ModelSession, Reply
 from rehearsal.world import World
 from tests.line.ending import record
 from tests.line.listening import SPEECH, Talk
@@ -66,15 +69,59 @@ async def test_a_model_that_refuses_again_and_again_ends_with_a_human_or_an_apol
     assert found.call["end_reason"] == "model_failed"
 
 
-async def test_a_fallback_takes_over_while_the_first_endpoint_fails() -> None:
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Faults(refuse_status=503),
+        Faults(refuse_status=429),
+        Faults(upgrade_after_s=30),
+        Faults(no_session_created=True, no_session_updated=True),
+        Faults(refuse_update_code="invalid_value"),
+    ],
+    ids=["refuses", "has too many", "takes the connection alone", "takes the upgrade alone", "refuses the session"],
+)
+async def test_no_caller_is_lost_where_there_is_a_fallback(fault: Faults) -> None:
     async with ModelServer() as spare:
-        settings = SETTINGS | {"OPENAI_FALLBACK_URL": spare.url, "OPENAI_FALLBACK_MODEL": "gpt-realtime-1.5"}
-        async with World(settings) as world:
-            first = await world.call(Judging([]), faults=[Faults(refuse_status=503)] * 2, to=LOCKSMITH)
-            await first.until(lambda: bool(first.dialled))
-            await first.hang_up()
-            call = await world.call(Judging([]), faults=[Faults(refuse_status=503)], to=LOCKSMITH)
-            await call.until(lambda: call.heard_ms > 300)
-            await call.hang_up()
-            assert len(spare.sessions) == 1
+        settings = {"OPENAI_FALLBACK_URL": spare.url + "/", "OPENAI_FALLBACK_MODEL": "gpt-realtime-1.5"}
+        async with World(SETTINGS | settings | {"MODEL_CONNECT_TIMEOUT_S": "2"}) as world:
+            for number in range(1, FAILURES + 2):
+                call = await world.call(Judging([]), faults=[fault] * 2, to=LOCKSMITH)
+                await call.until(lambda call=call: call.heard_ms > 300)  # type: ignore[misc]  # a default binds it now
+                await call.until_quiet()
+                assert call.dialled == call.said == []
+                await call.hang_up()
+                assert len(spare.sessions) == number
             assert spare.violations == []
+            await record(world, call.sid, lambda found: found.call.get("cost_micro_usd") is not None)
+            status, told = await world.kav.ask("GET", f"/calls/{call.sid}")
+            assert (status, [usage["model"] for usage in told["usage"]]) == (200, ["gpt-realtime-1.5"])
+
+
+async def test_callers_do_not_wait_for_a_model_that_is_down_and_nobody_is_lost_when_it_is_back() -> None:
+    settings = SETTINGS | {"MODEL_CONNECT_TIMEOUT_S": "2", "MODEL_REST_S": "4"}
+    async with World(settings) as world:
+        down = [Faults(upgrade_after_s=30)] * 2
+        for _ in range(FAILURES):
+            call = await world.call(Judging([]), faults=down, to=LOCKSMITH)
+            await call.until(lambda call=call: bool(call.dialled))  # type: ignore[misc]  # a default binds it now
+            await call.hang_up()
+        call = await world.call(Judging([]), faults=down, to=LOCKSMITH)
+        await call.until(lambda: bool(call.dialled))
+        assert world.upgrades_of(call) == 0, "it was handed over without asking the model"
+        await call.hang_up()
+        await asyncio.sleep(4.1)  # there is nothing to await: this is how long it is left alone
+        talk = await greeted(world)
+        await talk.call.hang_up()
+
+
+async def test_a_reply_that_failed_for_there_were_too_many_is_asked_for_again_a_moment_later(world: World) -> None:
+    too_many = Reply(status="failed", error=("rate_limit_exceeded", "Please try again in 1s."))
+    talk = await greeted(world, too_many, ANSWERS_CITY)
+    await turn(talk, voice=2)
+    asked_at = [at for at, event in talk.session.received if event["type"] == "response.create"]
+    greeting, judge, judge_again, answer = asked_at
+    assert greeting < judge
+    assert judge_again - judge >= RATE_LIMIT_RETRY_S
+    assert answer - judge_again < RATE_LIMIT_RETRY_S, "it goes on as if nothing had been"
+    assert len(world.sessions_of(talk.call)) == 1
+    await talk.call.hang_up()

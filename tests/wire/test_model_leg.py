@@ -10,9 +10,11 @@ import gevent
 import pytest
 from websockets.protocol import Side
 
-from kav.wire.connector import ConnectFailed, Connection, Connector
+from kav.call.breaker import FAILURES, Breaker
+from kav.wire.connector import ConnectFailed, Connector, Endpoint, LeftAlone, Route
 from kav.wire.model_leg import ModelLeg
-from kav.wire.realtime import Translated
+from kav.wire.realtime import Said
+from kav.wire.websocket import WebSocket
 from tests.wire.peers import WAIT_S, Peer, connected, until
 
 UPDATED = json.dumps(
@@ -23,23 +25,43 @@ UPDATED = json.dumps(
 ).encode()
 
 
-class Lines:
-    """In the place of a connector: hands out WebSockets over TCP to peers that a test plays; refuses at first."""
+class Way(Route):
+    """In the place of the way to an endpoint: hands out WebSockets over TCP to peers that a test plays."""
 
-    def __init__(self, stack: ExitStack, refusals: int = 0) -> None:
-        self.refusals = refusals
-        self.asked = 0
+    def __init__(self, stack: ExitStack, refusals: int = 0, answers_after_s: float = 0.05) -> None:
+        self.endpoint, self.breaker = Endpoint("wss://a.example", "gpt-realtime-2.1", "key"), Breaker(rest_s=60)
+        self.refusals, self.asked = refusals, 0
         self.peers: list[Peer] = []
-        self._stack = stack
+        self._stack, self.answers_after_s = stack, answers_after_s
 
-    def connect(self, caller: str) -> Connection:  # noqa: ARG002 - a connector's signature
+    def open(self, caller: str) -> WebSocket:  # noqa: ARG002 - a route's signature
+        """Refuse at first, then connect."""
         self.asked += 1
-        gevent.sleep(0.05)
+        gevent.sleep(self.answers_after_s)
         if self.asked <= self.refusals:
             raise ConnectFailed("refused")
         ws, peer = self._stack.enter_context(connected(Side.CLIENT, max_message_bytes=None, buffer_bytes=8192))
         self.peers.append(peer)
-        return Connection(ws, "gpt-realtime-2.1")
+        return ws
+
+
+class Lines(Connector):
+    """In the place of a connector; the first of its ways is what most tests look at."""
+
+    def __init__(self, stack: ExitStack, refusals: int = 0, *others: Way) -> None:
+        self._routes = [Way(stack, refusals), *others]
+
+    @property
+    def way(self) -> Way:
+        return cast("Way", self._routes[0])
+
+    @property
+    def asked(self) -> int:
+        return self.way.asked
+
+    @property
+    def peers(self) -> list[Peer]:
+        return self.way.peers
 
 
 class Told:
@@ -52,7 +74,7 @@ class Told:
     def model_ready(self, at: float) -> None:  # noqa: ARG002 - a listener's signature
         self.ready += 1
 
-    def model_said(self, at: float, said: Translated) -> None:
+    def model_said(self, at: float, said: Said) -> None:
         """Nothing that matters here."""
 
     def model_lost(self, at: float, detail: str) -> None:  # noqa: ARG002 - a listener's signature
@@ -67,19 +89,25 @@ def stack() -> Iterator[ExitStack]:
     until(lambda: ModelLeg.open_count == before)
 
 
-def leg_over(lines: Lines, stack: ExitStack, attempts: int = 1) -> ModelLeg:
-    leg = ModelLeg("CA1", cast("Connector", lines), {}, "+972", WAIT_S, attempts=attempts)
+def leg_over(
+    lines: Lines, stack: ExitStack, attempts: int = 1, within_s: float = WAIT_S, *, insists: bool = False
+) -> ModelLeg:
+    leg = ModelLeg("CA1", lines, {}, "+972", within_s, attempts=attempts, insists=insists)
     stack.callback(leg.close)
     return leg
 
 
-def configured(lines: Lines) -> Peer:
-    """The peer, once it has the configuration and has confirmed it."""
-    until(lambda: bool(lines.peers))
-    peer = lines.peers[-1]
+def configured(way: Lines | Way, number: int = 1) -> Peer:
+    """The so-manieth peer, once it has the configuration and has confirmed it."""
+    until(lambda: len(way.peers) >= number)
+    peer = way.peers[number - 1]
     peer.read_until(lambda: bool(peer.messages))
     peer.send(UPDATED)
     return peer
+
+
+def _ready(told: Told) -> None:
+    until(lambda: bool(told.ready))
 
 
 def frames(first: int, count: int) -> list[bytes]:
@@ -145,3 +173,86 @@ def test_the_stream_that_comes_late_is_told_what_it_missed(stack: ExitStack) -> 
     until(lambda: leg.lost is not None)
     leg.claim(late)
     assert late.lost == told.lost == [leg.lost]
+
+
+# Where there is another endpoint
+
+
+@pytest.mark.parametrize("answers_after_s", [0.05, 60])
+def test_another_endpoint_is_asked_within_the_same_time_whether_a_stream_waits_or_not(
+    stack: ExitStack, answers_after_s: float
+) -> None:
+    """The first refuses, or takes the connection and says nothing."""
+    spare = Way(stack)
+    lines = Lines(stack, 9, spare)
+    lines.way.answers_after_s = answers_after_s
+    leg = leg_over(lines, stack, attempts=2, within_s=1.0)
+    configured(spare)
+    told = Told()
+    leg.claim(told)
+    until(lambda: bool(told.ready))
+    assert (lines.way.breaker.failures, spare.breaker.failures) == (1, 0)
+
+
+def test_an_endpoint_that_takes_connections_and_confirms_nothing_is_left_alone_in_the_end(stack: ExitStack) -> None:
+    spare = Way(stack)
+    lines = Lines(stack, 0, spare)
+    for number in range(1, FAILURES + 1):
+        leg = leg_over(lines, stack, attempts=2, within_s=0.6)
+        configured(spare, number)
+        leg.close()
+        leg.wait_done(WAIT_S)
+    assert lines.asked == FAILURES
+    leg_over(lines, stack, attempts=2, within_s=0.6)
+    configured(spare, FAILURES + 1)
+    assert lines.asked == FAILURES, "nobody waits for it any more"
+
+
+def test_one_that_is_configured_and_never_answers_counts_as_failed(stack: ExitStack) -> None:
+    lines = Lines(stack)
+    for number in range(1, FAILURES + 1):
+        leg = leg_over(lines, stack)
+        configured(lines, number)
+        leg.claim(told := Told())
+        _ready(told)
+        leg.disown()
+        leg.wait_done(WAIT_S)
+    with pytest.raises(LeftAlone):
+        lines.choose()
+
+
+def test_when_all_have_failed_a_new_call_is_told_at_once_and_one_that_goes_on_is_tried(stack: ExitStack) -> None:
+    lines, told = Lines(stack), Told()
+    for _ in range(FAILURES):
+        lines.way.failed()
+    leg_over(lines, stack, attempts=2).claim(told)
+    until(lambda: bool(told.lost))
+    assert lines.asked == 0
+    assert "tried once more in" in told.lost[0]
+    leg_over(lines, stack, attempts=2, insists=True).claim(insisting := Told())
+    configured(lines)
+    until(lambda: bool(insisting.ready))
+
+
+def test_one_that_wants_to_be_asked_less_is_asked_only_where_there_is_no_other(stack: ExitStack) -> None:
+    spare = Way(stack)
+    lines = Lines(stack, 0, spare)
+    configured_leg = leg_over(lines, stack)
+    peer = configured(lines)
+    configured_leg.claim(told := Told())
+    until(lambda: bool(told.ready))
+    limit = {"name": "tokens", "limit": 1000, "remaining": 0, "reset_seconds": 30.0}
+    peer.send(json.dumps({"type": "rate_limits.updated", "rate_limits": [limit]}).encode())
+    until(lambda: lines.choose() is spare)
+    spare.limited()
+    assert lines.choose() is lines.way, "a caller is better served by a try than by none"
+
+
+def test_a_refused_configuration_is_tried_elsewhere_and_is_no_fault_of_the_endpoint(stack: ExitStack) -> None:
+    spare = Way(stack)
+    lines = Lines(stack, 0, spare)
+    leg_over(lines, stack, attempts=2)
+    until(lambda: bool(lines.peers))
+    lines.peers[0].send(json.dumps({"type": "error", "error": {"code": "invalid_value", "message": "no"}}).encode())
+    configured(spare)
+    assert lines.way.breaker.failures == 0

@@ -180,6 +180,15 @@ def test_an_event_that_means_nothing_to_a_call_is_passed_over() -> None:
     assert realtime.translate(1.0, b'{"type":"response.telepathy.delta"}') is None
 
 
+def test_only_a_limit_that_is_used_up_is_told_and_the_one_that_lasts_longest() -> None:
+    def limits(*left: tuple[int, float]) -> bytes:
+        told = [{"name": "tokens", "limit": 9, "remaining": n, "reset_seconds": s} for n, s in left]
+        return encoded("rate_limits.updated", {"rate_limits": told})
+
+    assert realtime.translate(1.0, limits((5, 60.0), (1, 0.5))) is None
+    assert realtime.translate(1.0, limits((5, 60.0), (0, 2.5), (0, 0.5))) == realtime.RateLimited(2.5)
+
+
 def test_a_delta_without_audio_means_nothing() -> None:
     delta = {"response_id": "resp_1", "item_id": "item_1", "delta": ""}
     assert realtime.translate(1.0, encoded("response.output_audio.delta", delta)) is None
