@@ -5,7 +5,8 @@ The `openai` package is imported when it is warmed up, for it costs 30 MB that a
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -35,6 +36,12 @@ MAX_SUMMARY: Final = 1_000
 MAX_FIELD: Final = 300
 MAX_TOKENS: Final = 2_000
 """Of the answer, a model's thoughts included."""
+
+MOST_TOKENS: Final = 10**9
+"""Beyond them it is no count."""
+
+UNREADABLE: Final = (ValueError, TypeError, AttributeError, RecursionError)
+"""What the package, or the standard library, makes of JSON of another kind than it expects."""
 
 
 class NoSummary(Exception):
@@ -83,9 +90,12 @@ class Summarizer:
             self.warm_up()
         assert self._client is not None  # noqa: S101 - warmed up
         language = report.owner.language if report.owner is not None else report.language
-        answer = self._ask(self._client, language_name(language), talk_of(report))
+        with _promised():
+            answer = self._ask(self._client, language_name(language), talk_of(report))
         self._used(report, usage_of(answer))
-        return self._read(answer.output_text)
+        with _promised():
+            text = answer.output_text
+        return self._read(text)
 
     def _ask(self, client: "OpenAI", language: str, talk: str) -> "Response":
         return client.responses.create(
@@ -100,21 +110,36 @@ class Summarizer:
     def _read(self, answer: str) -> Findings:
         try:
             found = json.loads(answer)
-        except ValueError:
+        except UNREADABLE:
             found = None
         summary = found.get("summary") if isinstance(found, dict) else None
-        if not isinstance(summary, str) or not summary.strip():
+        if not isinstance(summary, str) or not _cut(summary, MAX_SUMMARY):
             raise NoSummary("the model's answer is not the JSON that it was asked for")
         return Findings(_cut(summary, MAX_SUMMARY), _fields(found, self._schema["properties"]))
 
 
+@contextmanager
+def _promised() -> Iterator[None]:
+    try:
+        yield
+    except UNREADABLE as error:
+        raise NoSummary("the model's answer is not the JSON that the API promises") from error
+
+
 def usage_of(answer: "Response") -> Usage:
     """Return what an answer took, a model's thoughts included; an API that does not say took one response."""
-    told = answer.usage
-    if told is None:
-        return Usage(responses=1)
-    cached = told.input_tokens_details.cached_tokens if told.input_tokens_details is not None else 0
-    return Usage(responses=1, input_text=told.input_tokens, cached_text=cached or 0, output_text=told.output_tokens)
+    told = getattr(answer, "usage", None)
+    asked = _count(told, "input_tokens")
+    cached = _count(getattr(told, "input_tokens_details", None), "cached_tokens")
+    return Usage(
+        responses=1, input_text=asked, cached_text=min(cached, asked), output_text=_count(told, "output_tokens")
+    )
+
+
+def _count(told: object, name: str) -> int:
+    """A number of tokens, 0 where there is none that can be one: the package checks no types."""
+    value = getattr(told, name, None)
+    return value if type(value) is int and 0 <= value <= MOST_TOKENS else 0
 
 
 def talk_of(report: CallReport) -> str:
@@ -130,7 +155,9 @@ def _fields(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, An
 
 
 def _cut(text: str, length: int) -> str:
-    return " ".join(text.split())[:length]
+    """One line of what can be written everywhere: no control characters, no halves of one (JSON may hold them)."""
+    visible = "".join(letter if letter.isprintable() else " " for letter in text)
+    return " ".join(visible.split())[:length]
 
 
 _ANSWER: Final = {
