@@ -23,6 +23,10 @@ from kav.call.breaker import LIMITED_S, Breaker
 from kav.wire.websocket import WebSocket
 
 TOO_MANY_REQUESTS: Final = 429
+MAX_RETRY_AFTER_DIGITS: Final = 6
+
+SHOWN_ERROR_CHARS: Final = 200
+"""Of what went wrong with a handshake: it may quote what came."""
 
 log = logging.getLogger(__name__)
 
@@ -84,8 +88,9 @@ class Route:
             limited_s = _retry_after_s(error) if error.status_code == TOO_MANY_REQUESTS else 0.0
             raise ConnectFailed(_explain(error.status_code), limited_s=limited_s) from None
         except (websocket.WebSocketException, OSError) as error:
+            why = str(error)[:SHOWN_ERROR_CHARS]
             raise ConnectFailed(
-                f"The model cannot be reached: {error}. Check OPENAI_REALTIME_URL and the network."
+                f"The model cannot be reached: {why}. Check OPENAI_REALTIME_URL and the network."
             ) from None
         sock = cast("socket.socket", client.sock)
         sock.settimeout(None)
@@ -145,7 +150,8 @@ class Connector:
 def _retry_after_s(error: websocket.WebSocketBadStatusException) -> float:
     """Return what the answer's Retry-After says, in seconds; a date, as HTTP allows, counts as none."""
     told = str((error.resp_headers or {}).get("retry-after", ""))
-    return float(told) if told.isascii() and told.isdigit() and int(told) else LIMITED_S
+    known = told.isascii() and told.isdigit() and len(told) <= MAX_RETRY_AFTER_DIGITS
+    return float(told) if known and int(told) else LIMITED_S
 
 
 def _explain(status: int) -> str:

@@ -1,11 +1,19 @@
 """Somebody whom Kav asks over HTTP, and who answers with whatever bytes a test wants."""
 
+import base64
+import hashlib
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from socketserver import StreamRequestHandler, ThreadingTCPServer
 from threading import Thread
 
+ACCEPT = b"{accept}"
+"""Stands in an answer for what a WebSocket's server says to the key that it was asked with (RFC 6455, 4.2.2)."""
+
+KEY = re.compile(rb"Sec-WebSocket-Key: (\S+)")
+GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 BREATH_S = 0.0005
 """Between two pieces, so that they come apart."""
 
@@ -24,12 +32,17 @@ class Service:
     def speak(self, handler: StreamRequestHandler) -> None:
         with suppress(OSError):  # who asked has heard enough
             self.asked.append(handler.request.recv(65536))
-            rest = self.answer
+            rest = self.answer.replace(ACCEPT, accept(self.asked[-1]))
             for length in self.cuts:
                 handler.request.sendall(rest[:length])
                 rest = rest[length:]
                 time.sleep(BREATH_S)
             handler.request.sendall(rest)
+
+
+def accept(asked: bytes) -> bytes:
+    key = KEY.search(asked)
+    return base64.b64encode(hashlib.sha1(key[1] + GUID, usedforsecurity=False).digest()) if key else b""
 
 
 @contextmanager
