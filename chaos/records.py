@@ -15,8 +15,14 @@ from rehearsal.world import World
 
 Row = Mapping[str, Any]
 
-UNDER_WAY_S = 0.5
-"""What was sent so shortly before an end may not have been read any more."""
+UNDER_WAY_S = 1.5
+"""What was sent so shortly before an end may not have been read any more, on a machine that is busy."""
+
+TAKEN_WITHIN_S = 2.5
+"""From `start` to a stream that is on record, while Redis is stalled and asked twice."""
+
+ENDED, REFUSED = (1000, 1001), 1008
+"""Close codes: of a stream that Kav had taken and ends, and of one that it does not take."""
 
 HEARD_MS = 100
 """What sounded for less may have been cut off before Kav could know that it did."""
@@ -30,7 +36,7 @@ class Seen:
     told: Sequence[tuple[str, int | None]] = ()
     answered: bool = False
     served: frozenset[str] = frozenset()
-    """Streams on which Kav has spoken: it has taken those."""
+    """Streams that Kav has taken: they must be on record."""
     opened: frozenset[str] = frozenset()
     """All streams of Twilio's own."""
     heard_ms: float = 0.0
@@ -102,7 +108,7 @@ def seen_of(talker: Talker, still: Stillness) -> Seen:
         call.sid,
         told=[(asked.form["CallStatus"], _seconds(asked.form)) for asked in told],
         answered=call.answered_at is not None,
-        served=frozenset(stream.sid for stream in call.streams if _was_served(stream)),
+        served=frozenset(stream.sid for stream in call.streams if _was_taken(stream, talker, still)),
         opened=frozenset(stream.sid for stream in call.streams),
         heard_ms=call.heard_ms,
         done=(surely, sum(session.journal.counts["response.done"] for session in talker.sessions)),
@@ -113,8 +119,14 @@ def _seconds(form: Mapping[str, str]) -> int | None:
     return int(form["CallDuration"]) if "CallDuration" in form else None
 
 
-def _was_served(stream: MediaStream) -> bool:
-    return bool(stream.received)
+def _was_taken(stream: MediaStream, talker: Talker, still: Stillness) -> bool:
+    """Whether Kav must have taken a stream: it spoke, it ended the stream itself, or it had time enough for that."""
+    peer, started_at, end = stream.peer, stream.started_at, gone(stream.peer)
+    if stream.received or started_at is None or end is None:
+        return bool(stream.received)
+    if peer.close_code in ENDED and stream not in talker.triggers:
+        return True
+    return peer.close_code != REFUSED and end - started_at - still.within(started_at, end) > TAKEN_WITHIN_S
 
 
 def _read_for_sure(session: ModelSession, still: Stillness) -> int:

@@ -46,7 +46,12 @@ class Postgres:
         command = [str(self._bin / "postgres"), "-D", str(self._data), "-p", str(self.port), "-h", "127.0.0.1"]
         options = ["-k", str(self._folder), "-c", "fsync=off"]
         with (self._folder / "server.log").open("ab") as output:
-            self._process = subprocess.Popen(as_server_user(command + options), stdout=output, stderr=output)
+            user = (
+                "postgres" if os.geteuid() == 0 else None
+            )  # itself, and not a child of `runuser`, that would stop with it
+            self._process = subprocess.Popen(
+                command + options, stdout=output, stderr=output, user=user, group=user, extra_groups=user and []
+            )
         deadline = time.monotonic() + READY_S
         ready = [str(self._bin / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
         while subprocess.run(ready, check=False).returncode:
@@ -57,9 +62,7 @@ class Postgres:
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the server's processes, all of them: the first one first, so that it begins no others."""
         assert self._process is not None, "it does not run"
-        first = int((self._data / "postmaster.pid").read_text().split()[0])
-        # Last is who changed the user, where that is so: it stops with the server and goes on after it, or not at all.
-        for pid in dict.fromkeys((first, *_children_of(first), self._process.pid)):
+        for pid in (self._process.pid, *_children_of(self._process.pid)):
             with suppress(ProcessLookupError):  # a connection's process ends with the connection
                 os.kill(pid, number)
 
