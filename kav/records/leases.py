@@ -19,7 +19,8 @@ from kav.records.upserts import merge
 
 RENEW_EVERY_S: Final = 10.0
 LOOK_EVERY: Final = 3
-"""Renewals to each look at the others' leases."""
+"""Renewals to each look at the others' leases, written in time: after an outage of the database nobody's lease is in
+order, and nobody is dead for that."""
 
 RUNS_OUT_S: Final = 60.0
 """Six renewals: a database that is slow, a deploy that is under way, or clocks that differ close nobody's calls."""
@@ -91,8 +92,14 @@ def _close(connection: Connection, process: str, lease_at: datetime, at: datetim
 class Leaseholder:
     """The greenlet that renews one process's lease and looks at the others'; it only queues what is to be done."""
 
-    def __init__(self, process: str, submit: Callable[[Operation], SaveResult], clock: Callable[[], datetime]) -> None:
-        self._process, self._submit, self._clock = process, submit, clock
+    def __init__(
+        self,
+        process: str,
+        submit: Callable[[Operation], SaveResult],
+        clock: Callable[[], datetime],
+        sleep: Callable[[float], object] = gevent.sleep,
+    ) -> None:
+        self._process, self._submit, self._clock, self._sleep = process, submit, clock, sleep
         self._greenlet: gevent.Greenlet[..., None] | None = None
 
     def start(self) -> None:
@@ -105,10 +112,10 @@ class Leaseholder:
             self._greenlet.kill(block=False)
 
     def _run(self) -> None:
-        renewals = 0
+        in_time = 0
         while True:
-            self._submit(Renew(self._process, self._clock()))
-            if renewals % LOOK_EVERY == 0:
+            renewed = self._submit(Renew(self._process, self._clock()))
+            if in_time % LOOK_EVERY == 0:
                 self._submit(CloseAbandoned(self._process, self._clock()))
-            renewals += 1
-            gevent.sleep(RENEW_EVERY_S)
+            self._sleep(RENEW_EVERY_S)
+            in_time = in_time + 1 if renewed.saved else 1 - LOOK_EVERY

@@ -3,9 +3,11 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any, Unpack
 
+import gevent
 from sqlalchemy import Connection, select
 
-from kav.records.leases import RUNS_OUT_S, CloseAbandoned, Renew
+from kav.records.backlog import Operation, SaveResult
+from kav.records.leases import RUNS_OUT_S, CloseAbandoned, Leaseholder, Renew
 from kav.records.models import CALLS, PROCESSES
 from kav.records.repository import CallFields, CallRecord, save
 
@@ -76,3 +78,40 @@ def test_renewals_that_wait_for_the_database_are_one() -> None:
     first, second = Renew("me", NOW), Renew("me", later(10))
     assert first.row == second.row
     assert first.joined(second) == second
+
+
+class Database:
+    """What a leaseholder submits is in the database at once, unless it is away."""
+
+    def __init__(self) -> None:
+        self.away = False
+        self.submitted: list[Operation] = []
+
+    def submit(self, operation: Operation) -> SaveResult:
+        self.submitted.append(operation)
+        result = SaveResult()
+        if not self.away:
+            result.succeed()
+        return result
+
+    @property
+    def looks(self) -> int:
+        return sum(isinstance(operation, CloseAbandoned) for operation in self.submitted)
+
+
+def test_after_an_outage_nobody_is_taken_for_dead_before_all_could_renew() -> None:
+    database, turns = Database(), iter([False] * 3 + [True] * 9 + [False] * 6)
+    looks: list[int] = []
+
+    def sleep(_: float) -> None:
+        looks.append(database.looks)
+        database.away = next(turns, None) is True
+        if len(looks) > 18:
+            raise gevent.GreenletExit
+
+    holder = Leaseholder("me", database.submit, lambda: NOW, sleep)
+    holder.start()
+    gevent.sleep(0)
+    assert looks[:4] == [1, 1, 1, 2], "at the boot, and every 30 s"
+    assert looks[4:15] == [2] * 11, "not while the database is away, nor within 20 s after"
+    assert looks[-1] > 2
