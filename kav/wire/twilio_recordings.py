@@ -29,7 +29,16 @@ TIMEOUT_S: Final = 15.0
 PIECE_BYTES: Final = 16 * 1024
 """A player that reads no faster than it plays (32 kbit/s) takes 4 s for one, well within an answer's time."""
 
-PASSED_ON: Final = ("Content-Type", "Content-Length", "Content-Range", "Accept-Ranges")
+PASSED_ON: Final = {
+    "Content-Type": re.compile(r"audio/[\w.+-]{1,40}"),
+    "Content-Length": re.compile(r"[0-9]{1,12}"),
+    "Content-Range": re.compile(r"bytes [0-9]{1,12}-[0-9]{1,12}/([0-9]{1,12}|\*)"),
+    "Accept-Ranges": re.compile(r"bytes|none"),
+}
+"""Headers of Twilio's, and what they may say: sound that passes for a page would be a page of Kav's own."""
+
+REFUSALS: Final = {404: 404, 416: 416}
+"""Twilio's noes that are a player's own matter; any other one is a bad gateway."""
 
 log = logging.getLogger(__name__)
 
@@ -81,13 +90,22 @@ def read_sound(settings: Settings, recording_sid: str, part: str = "") -> Sound:
         asked.add_header("Range", part)
     try:
         answer: HTTPResponse = _opener().open(asked, timeout=TIMEOUT_S)
+        first = answer.read(PIECE_BYTES)  # what fails at once is no answer
     except HTTPError as error:
         error.close()
-        raise NoSound(404 if error.code == 404 else 502, f"Twilio answered {error.code}") from error
-    except (OSError, HTTPException) as error:
+        raise NoSound(REFUSALS.get(error.code, 502), f"Twilio answered {error.code}") from error
+    except (OSError, HTTPException, ValueError) as error:  # ValueError: a redirect, or a length, that is none
         raise NoSound(502, f"Twilio did not answer ({type(error).__name__})") from error
-    headers = {name: value for name in PASSED_ON if (value := answer.headers.get(name))}
-    return Sound(answer.status, headers, _pieces(answer))
+    if answer.status not in (200, 206):
+        answer.close()
+        raise NoSound(502, f"Twilio answered {answer.status}")
+    return Sound(answer.status, _headers(answer), _pieces(answer, first))
+
+
+def _headers(answer: HTTPResponse) -> dict[str, str]:
+    said = {name: str(answer.headers.get(name, "")) for name in PASSED_ON}
+    known = {name: value for name, value in said.items() if PASSED_ON[name].fullmatch(value)}
+    return {"Content-Type": "application/octet-stream", "X-Content-Type-Options": "nosniff", **known}
 
 
 def delete_recording(rest: TwilioRest, recording_sid: str) -> None:
@@ -106,14 +124,29 @@ def forget_recording(rest: TwilioRest, recording_sid: str) -> bool:
     return True
 
 
-def _pieces(answer: HTTPResponse) -> Iterator[bytes]:
+def _pieces(answer: HTTPResponse, first: bytes) -> Iterator[bytes]:
+    """Yield the sound; raises OSError when it breaks off, so that nobody takes a part for the whole."""
     with answer:
-        while piece := answer.read(PIECE_BYTES):
+        piece = first
+        while piece:
             yield piece
+            try:
+                piece = answer.read(PIECE_BYTES)
+            except (HTTPException, ValueError) as error:
+                raise OSError(f"the sound broke off ({type(error).__name__})") from error
 
 
 @cache
 def _opener() -> urllib.request.OpenerDirector:
-    """One set of certificates for the process, and no proxy."""
-    https = urllib.request.HTTPSHandler(context=ssl.create_default_context())
-    return urllib.request.build_opener(urllib.request.ProxyHandler({}), https)
+    """One set of certificates for the process; no proxy, and nothing but HTTP wherever a redirect leads."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.UnknownHandler(),
+        urllib.request.HTTPHandler(),
+        urllib.request.HTTPSHandler(context=ssl.create_default_context()),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPRedirectHandler(),
+        urllib.request.HTTPErrorProcessor(),
+    ):
+        opener.add_handler(handler)
+    return opener
