@@ -83,7 +83,7 @@ class Talker:
         if stream is None or stream in self.triggers:
             return
         peers = [session.peer for session in self.sessions if session.is_open] + ([] if deaf else [stream.peer])
-        self.triggers[stream] = Trigger(what, time.monotonic() + late_s, peers)
+        self.triggers[stream] = Trigger(self.call.sid, what, time.monotonic() + late_s, peers)
 
     def strange_bytes(self) -> int:
         """Bytes that the caller was sent and that are no sound of this call's."""

@@ -56,6 +56,7 @@ class Stillness:
 class Trigger:
     """What ended a stream, when, and who of the two peers waits for Kav to close."""
 
+    call_sid: str
     what: str
     at: float
     peers: Sequence[Peer]
@@ -88,6 +89,8 @@ class Ghosts:
     """What was measured: milliseconds where both peers saw the end; the triggers that say nothing of Kav."""
 
     ms: list[float] = field(default_factory=list)
+    whose: list[Trigger] = field(default_factory=list)
+    """Of each of them, what ended the stream."""
     excused: int = 0
     unframed: list[str] = field(default_factory=list)
     """Ends whose peer saw FIN without a close frame before it, by what ended the stream."""
@@ -101,6 +104,7 @@ class Ghosts:
             self.excused += 1  # one that was never closed at all is counted where open sockets are
             return
         self.ms.append(max(0.0, last - trigger.at) * 1000)
+        self.whose.append(trigger)
         self.unframed += [trigger.what for peer, _ in heard if peer.close_frame_at is None and peer not in spent]
 
 

@@ -112,22 +112,29 @@ def _judge_ghosts(report: Report, seen: Seen) -> None:
         for trigger in talker.triggers.values():
             ghosts.add(trigger, talker.deafness, talker.spent, still)
     streams = (row for kept in records.kept_by(seen.servers).values() for row in kept.streams)
-    own = [row["socket_ghost_ms"] for row in streams if row["socket_ghost_ms"] is not None]
-    table = Table(report, "socket ghosts, ms")
-    lag_ms = [lag_s * 1000 for lag_s in still.lags_s]
-    for by, ms in (("the peers' clocks", ghosts.ms), ("Kav's own", own), ("the peers' own lag", lag_ms)):
-        table.row(by=by, ends=len(ms), p50=percentile(ms, 0.5), p99=percentile(ms, 0.99), longest=max(ms, default=0.0))
-    print(f"    {ghosts.excused} ends of a process that was stopped, or of peers that did not read, are not among them")
+    own = [float(row["socket_ghost_ms"]) for row in streams if row["socket_ghost_ms"] is not None]
+    _tell_ghosts(report, seen, ghosts, own)
     report.promise("socket ghost by the peers' clocks, p99", percentile(ghosts.ms, 0.99), GHOST_MS)
     report.promise("socket ghost by Kav's own, p99", percentile(own, 0.99), GHOST_MS)
     report.promise("socket ghost by Kav's own, longest", max(own, default=0.0), 2 * GHOST_MS)
     report.promise("ends whose ghost could be measured", len(ghosts.ms), MEASURED, "ends", at_least=True)
     report.promise("ends without a close frame", len(ghosts.unframed), 0, "ends")
-    for what, times in Counter(ghosts.unframed).items():
-        print(f"    without a close frame, {times} times: {what}")
     peers = [stream.peer for talker in seen.talkers for stream in (*talker.call.streams, *talker.call.intruders)]
     models = [session.peer for session in seen.world.model.sessions]
     report.promise("sockets that the peers see open still", left_open([*peers, *models]), 0, "sockets")
+
+
+def _tell_ghosts(report: Report, seen: Seen, ghosts: Ghosts, own: Sequence[float]) -> None:
+    table, lags_ms = Table(report, "socket ghosts, ms"), [lag_s * 1000 for lag_s in seen.still.lags_s]
+    for by, ms in (("the peers' clocks", ghosts.ms), ("Kav's own", own), ("the peers' own lag", lags_ms)):
+        table.row(by=by, ends=len(ms), p50=percentile(ms, 0.5), p99=percentile(ms, 0.99), longest=max(ms, default=0.0))
+    print(f"    {ghosts.excused} ends of a process that was stopped, or of peers that did not read, are not among them")
+    for ghost_ms, trigger in zip(ghosts.ms, ghosts.whose, strict=True):
+        if ghost_ms > GHOST_MS:
+            print(f"    {ghost_ms:.0f} ms: {trigger.call_sid}, {trigger.what}")
+            print(*(f"      {line}" for line in seen.world.kav.log_of(trigger.call_sid)[-6:]), sep="\n")
+    for what, times in Counter(ghosts.unframed).items():
+        print(f"    without a close frame, {times} times: {what}")
 
 
 def _judge_rules(report: Report, world: World) -> None:

@@ -34,26 +34,26 @@ def measured(trigger: Trigger, deafness: Deafness | None = None, still: Stillnes
 
 
 def test_a_ghost_lasts_until_the_later_of_both_fins() -> None:
-    assert measured(Trigger("end", 10.0, [peer(10.1), peer(10.25)])).ms == [pytest.approx(250)]
+    assert measured(Trigger("CA1", "end", 10.0, [peer(10.1), peer(10.25)])).ms == [pytest.approx(250)]
 
 
 def test_a_process_that_was_stopped_meanwhile_is_told_apart() -> None:
-    ghosts = measured(Trigger("end", 10.0, [peer(11.6)]), still=Stillness(spans=[(9.0, 10.5)]))
+    ghosts = measured(Trigger("CA1", "end", 10.0, [peer(11.6)]), still=Stillness(spans=[(9.0, 10.5)]))
     assert (ghosts.ms, ghosts.excused) == ([], 1)
-    assert measured(Trigger("end", 10.0, [peer(10.1)]), still=Stillness(spans=[(8.0, 9.9)])).excused == 0
+    assert measured(Trigger("CA1", "end", 10.0, [peer(10.1)]), still=Stillness(spans=[(8.0, 9.9)])).excused == 0
 
 
 def test_a_peer_that_did_not_read_is_left_out_and_the_other_is_not() -> None:
     deaf = peer(19.0)
     deafness = Deafness(spells=[(deaf, 9.5)])
-    assert measured(Trigger("end", 10.0, [deaf, peer(10.1)]), deafness).ms == [pytest.approx(100)]
-    assert measured(Trigger("end", 10.0, [deaf]), deafness).excused == 1
+    assert measured(Trigger("CA1", "end", 10.0, [deaf, peer(10.1)]), deafness).ms == [pytest.approx(100)]
+    assert measured(Trigger("CA1", "end", 10.0, [deaf]), deafness).excused == 1
     deafness.over[deaf] = 9.9
-    assert measured(Trigger("end", 10.0, [deaf]), deafness).ms == [pytest.approx(9000)]
+    assert measured(Trigger("CA1", "end", 10.0, [deaf]), deafness).ms == [pytest.approx(9000)]
 
 
 def test_an_end_without_a_close_frame_and_a_socket_that_stays_are_counted() -> None:
-    assert measured(Trigger("end", 10.0, [peer(10.1, framed=False)])).unframed == ["end"]
+    assert measured(Trigger("CA1", "end", 10.0, [peer(10.1, framed=False)])).unframed == ["end"]
     assert left_open([peer(None), peer(10.0)]) == 1
 
 
