@@ -4,6 +4,9 @@ from flask import Response
 from twilio.twiml.voice_response import Connect, VoiceResponse  # type: ignore[import-untyped]  # ships no types
 
 import stream_registry
+from kav.call.audit import plain
+from kav.call.chronicle import Turn
+from kav.call.flow import Texts
 from kav.records.cleaning import is_e164
 from kav.settings import Settings
 from kav.wire.twilio_recordings import start_recording
@@ -52,13 +55,17 @@ class Answers:
         """Return what follows a call that has ended for Kav."""
         if stream_registry.handed_over(entry):
             return _twiml(self._dial(entry))
-        if entry["after_stream"] == "message":
-            language = entry["flow"].language
-            return self._last_words(entry["flow"].machine_message[language], language)
         if entry["after_stream"] == "hang_up":
             return hang_up()
-        language = language_of(entry)
-        return self._last_words(self._phrases.text(entry["after_stream"], language), language)
+        if entry["after_stream"] == "message":
+            language = entry["flow"].language
+            text = entry["flow"].machine_message[language]
+        else:
+            language = language_of(entry)
+            text = self._phrases.text(entry["after_stream"], language)
+        response = VoiceResponse()
+        self._announce_recording(response, entry)
+        return self._last_words(text, language, response)
 
     def dial_twiml(self, entry: Entry) -> str:
         """Return the TwiML that hands a call over, for Twilio to be told without asking."""
@@ -81,6 +88,7 @@ class Answers:
         if transfer is None:
             response.hangup()
             return response
+        self._announce_recording(response, entry)
         if entry["after_stream"] == "announced_transfer":
             language = language_of(entry)
             announcement = transfer.announcement.get(language) or self._phrases.text("transfer", language)
@@ -96,8 +104,17 @@ class Answers:
         dial.number(transfer.to)
         return response
 
-    def _last_words(self, text: str, language: str) -> Response:
-        response = VoiceResponse()
+    def _announce_recording(self, response: VoiceResponse, entry: Entry) -> None:
+        """Say that the call is recorded, where it is and the bot could not say so: before anybody else speaks."""
+        told = entry["flow"].recording
+        if not told or not _recording_runs(entry) or _knows_of_recording(entry):
+            return
+        language = language_of(entry)
+        language = language if language in told else entry["flow"].language
+        self._say(response, told[language], language)
+
+    def _last_words(self, text: str, language: str, response: VoiceResponse | None = None) -> Response:
+        response = VoiceResponse() if response is None else response
         self._say(response, text, language)
         response.hangup()
         return _twiml(response)
@@ -105,6 +122,32 @@ class Answers:
     def _say(self, response: VoiceResponse, text: str, language: str) -> None:
         voice = self._phrases.voice(language)
         response.say(text, language=voice.language, voice=voice.voice)
+
+
+def _recording_runs(entry: Entry) -> bool:
+    """Whether Twilio was told to record: with the first stream, which a call that was not let in never had."""
+    return entry["streamed_at"] is not None or entry["fresh_streams"] > 0
+
+
+def _knows_of_recording(entry: Entry) -> bool:
+    """Whether the caller has heard, for certain, that the call is recorded."""
+    talk = entry["conversation"]
+    return talk is not None and any(heard_whole(turn, entry["flow"].recording) for turn in talk.chronicle.turns)
+
+
+def heard_whole(turn: Turn, sentences: Texts) -> bool:
+    """Whether one of these sentences begins what the bot said, and a mark says that the caller heard it to its end.
+
+    What was merely sent, or said in other words, does not count: whoever must be told is told once more.
+    """
+    if turn.who != "bot" or not turn.marks or not turn.audio_ms:
+        return False
+    said = plain(turn.text)
+    length = max((len(sentence) for sentence in map(plain, sentences.values()) if said.startswith(sentence)), default=0)
+    heard_ms = turn.marks[-1] - turn.at_ms
+    if turn.heard_ms is not None:
+        heard_ms = min(heard_ms, turn.heard_ms)
+    return length > 0 and heard_ms * len(said) >= length * turn.audio_ms
 
 
 def _twiml(response: VoiceResponse) -> Response:
