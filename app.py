@@ -97,6 +97,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         settings.DATABASE_URL,
         retention_days=settings.RETENTION_DAYS,
         store_words=settings.KAV_STORE_WORDS,
+        log_words=settings.LOG_WORDS,
         forget_recording=lambda recording_sid: forget_recording(rest, recording_sid),
     )
     media = media_desk.MediaDesk(settings, _connector(settings), phrases, flows, records, tools)

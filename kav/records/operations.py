@@ -22,9 +22,10 @@ WORD_COLUMNS = frozenset(column.name for table in (CALLS, *PARTS) for column in 
 
 @dataclass(frozen=True, slots=True)
 class Save:
-    """The operation that stores one record."""
+    """The operation that stores one record; `logs_words`: what was said may stand in a log line in its place."""
 
     record: Record
+    logs_words: bool = False
 
     @property
     def row(self) -> Hashable:
@@ -41,11 +42,10 @@ class Save:
         assert isinstance(later, Save)  # noqa: S101 - they have the same row
         mine, other = self.record, later.record
         if isinstance(mine, CallRecord) and isinstance(other, CallRecord):
-            return Save(
-                CallRecord(other.call_sid, cast("CallFields", in_one(CALLS, _dated(mine), _dated(other))), other.at)
-            )
+            known = cast("CallFields", in_one(CALLS, _dated(mine), _dated(other)))
+            return replace(self, record=CallRecord(other.call_sid, known, other.at))
         if isinstance(mine, PartRecord) and isinstance(other, PartRecord) and mine.table is not ANSWERS:
-            return Save(replace(mine, known=in_one(mine.table, mine.known, other.known)))
+            return replace(self, record=replace(mine, known=in_one(mine.table, mine.known, other.known)))
         return later  # an answer is told whole
 
     def apply(self, connection: Connection) -> str:
@@ -53,15 +53,27 @@ class Save:
         return repository.save(connection, self.record)
 
     def told(self) -> Mapping[str, Any]:
-        """The record as plain values; telephone numbers only by their last digits, for logs are kept elsewhere."""
+        """The record as plain values; logs are kept elsewhere, by others, and for longer than the records.
+
+        Telephone numbers stand there by their last digits, and what was said, unless it may be logged, by its length.
+        """
         record = self.record
         fields = asdict(record)
         fields |= fields.pop("known", {})
         stored = type(record).__name__
         if isinstance(record, PartRecord):
             stored, fields[record.key_name] = fields.pop("part"), fields.pop("key")
-        shown = {name: _shown(name, value) for name, value in fields.items() if value is not None}
+        shown = {name: self._shown(name, value) for name, value in fields.items() if value is not None}
         return {"type": stored} | shown
+
+    def _shown(self, name: str, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        if name == "number" or name.endswith("_number"):
+            return f"*{value[-SHOWN_DIGITS:]}"
+        if name not in WORD_COLUMNS:
+            return value[:SHOWN_CHARS]
+        return value[:SHOWN_WORDS] if self.logs_words else f"[{len(value)} characters]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +111,3 @@ def without_words(record: Record) -> Record:
 
 def _wordless(table: Table, known: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in known.items() if not table.c[name].info.get("words")}
-
-
-def _shown(name: str, value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    if name == "number" or name.endswith("_number"):
-        return f"*{value[-SHOWN_DIGITS:]}"
-    return value[: SHOWN_WORDS if name in WORD_COLUMNS else SHOWN_CHARS]

@@ -40,8 +40,9 @@ class Records:
     """One installation's records; `clock` gives the time of day, time zone aware.
 
     `retention_days`: calls older than that are deleted, once a day; 0 keeps them for ever. Without `store_words`
-    nothing that anybody said, typed or was told is stored or logged. `forget_recording` deletes a recording (its sid)
-    at Twilio and says whether it is gone; it is told of those whose call was deleted or erased.
+    nothing that anybody said, typed or was told is stored; without `log_words` only its length stands in the log line of
+    a record that could not be stored. `forget_recording` deletes a recording (its sid) at Twilio and says whether it is
+    gone; it is told of those whose call was deleted or erased.
     """
 
     def __init__(
@@ -52,12 +53,14 @@ class Records:
         read_s: float = READ_S,
         retention_days: float = 0,
         store_words: bool = True,
+        log_words: bool = False,
         leases: bool = True,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         forget_recording: Callable[[str], bool] = lambda _: True,
     ) -> None:
         self.backend = parse_url(database_url).get_backend_name()
-        self._clock, self._read_s, self._store_words = clock, read_s, store_words
+        self._clock, self._read_s = clock, read_s
+        self._store_words, self._log_words = store_words, log_words
         self._writer = DatabaseThread(database_url, "write")
         self._readers = [DatabaseThread(database_url, "read") for _ in range(READERS)]
         self._idle: SimpleQueue[DatabaseThread] = SimpleQueue(items=self._readers)
@@ -103,7 +106,7 @@ class Records:
 
     def save(self, record: Record) -> SaveResult:
         """Queue any record; never blocks. The one place where words are left out that are not to be stored."""
-        return self.submit(Save(record if self._store_words else without_words(record)))
+        return self.submit(Save(record if self._store_words else without_words(record), self._log_words))
 
     def save_call_status(
         self, call_sid: str, status: str | None, duration: str | int | None = None, direction: str | None = None

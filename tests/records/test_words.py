@@ -1,5 +1,6 @@
 """Guards callers' words: where they are not to be stored, no table, file or log line holds one of them."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -59,14 +60,26 @@ def test_with_words_they_are_kept(database_url: str, start_records: Callable[...
     assert [word for word in WORDS if word not in repr(records.get_call("CA1"))] == []
 
 
-@pytest.mark.parametrize("store_words", [True, False])
-def test_a_log_line_in_a_records_place_holds_words_only_if_the_record_would(
-    sqlite_url: str, caplog: pytest.LogCaptureFixture, store_words: bool
+@pytest.mark.parametrize(
+    ("store_words", "log_words", "told"),
+    [(True, True, WORDS), (True, False, ()), (False, True, ()), (False, False, ())],
+)
+def test_a_log_line_in_a_records_place_holds_words_only_where_they_are_stored_and_logged(
+    sqlite_url: str, caplog: pytest.LogCaptureFixture, store_words: bool, log_words: bool, told: tuple[str, ...]
 ) -> None:
-    records = Records(sqlite_url, store_words=store_words)
+    records = Records(sqlite_url, store_words=store_words, log_words=log_words)
     tell_a_whole_call(records)
     assert records.stop(0.1) == 8
-    told = "".join(message.encode().decode("unicode_escape") for message in caplog.messages)
+    lines = "".join(message.encode().decode("unicode_escape") for message in caplog.messages)
     assert len(caplog.messages) == 8
-    assert [word for word in WORDS if word in told] == (list(WORDS) if store_words else [])
-    assert "+972501234567" not in told
+    assert [word for word in WORDS if word in lines] == list(told)
+    assert "+972501234567" not in lines
+
+
+def test_words_that_are_not_logged_are_told_by_their_length(sqlite_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    records = Records(sqlite_url)
+    records.save_turn("CA1", 1, who="caller", text="תחזרו", at_ms=5)
+    records.save_turn("CA1", 1, text="תחזרו אליי", heard_ms=3)  # joined with the first
+    assert records.stop(0) == 1
+    record = json.loads(caplog.messages[0])["record"]
+    assert (record["text"], record["at_ms"], record["heard_ms"], record["who"]) == ("[10 characters]", 5, 3, "caller")

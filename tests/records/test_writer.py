@@ -238,7 +238,7 @@ def test_what_is_unsaved_when_kav_stops_becomes_one_log_line_each(
 def test_each_kind_of_record_that_is_left_becomes_one_line_that_holds_it(
     sqlite_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    records = Records(sqlite_url, leases=False)
+    records = Records(sqlite_url, leases=False, log_words=True)
     begin_a_call(records)
     go_on_with_it(records)
     end_it(records)
