@@ -55,7 +55,7 @@ class Aftermath:
         """Look after all entries until `stop`; one last time then, so that no record is missing."""
         while not self._stopping.wait(LOOK_EVERY_S):
             self.look()
-        self._patience = replace(self._patience, report_s=0.0)
+        self._patience = replace(self._patience, leaving=True)
         self.look()
 
     def stop(self) -> None:
@@ -117,9 +117,9 @@ class Aftermath:
             log.error("%s: %s", chore.value, error, extra={"call_sid": call_sid})
 
     def _try_again(self, chore: Chore, entry: Entry) -> None:
-        """Put a chore off that failed because Twilio could not be reached; after some minutes it is given up."""
-        now, failed = time.monotonic(), self._retries.setdefault(entry["call_sid"], {})
-        again = retry(failed.get(chore), entry["ended_at"] or now, now)
+        """Put a chore off: Twilio could not be reached, or the line is still up; after some minutes it is given up."""
+        failed = self._retries.setdefault(entry["call_sid"], {})
+        again = retry(failed.get(chore), time.monotonic())
         if again is None:
             log.error("given up: %s", chore.value, extra={"call_sid": entry["call_sid"]})
             return
@@ -132,8 +132,9 @@ class Aftermath:
         if fetched is not None and fetched[0] in TERMINAL_STATUSES:
             entry["terminal_at"] = entry["terminal_at"] or time.monotonic()
             self._records.save_call_status(entry["call_sid"], fetched[0], fetched[1], entry["direction"])
-        elif fetched is not None and _ended_by_kav(entry):
+        elif fetched is not None:
             self._rest.hang_up(entry["call_sid"])  # whatever Twilio was told: the line is still up, and paid for
+            self._try_again(Chore.FETCH_STATUS, entry)  # until what it has cost is known
 
     def _record_end(self, entry: Entry) -> None:
         self._records.save_call(
@@ -181,6 +182,7 @@ class Aftermath:
 
 
 def _facts(entry: Entry, retries: Mapping[Chore, Retry]) -> Facts:
+    transfer = entry["flow"].transfer
     return Facts(
         created_at=entry["created_at"],
         prewarmed=entry["model"] is not None,
@@ -194,6 +196,8 @@ def _facts(entry: Entry, retries: Mapping[Chore, Retry]) -> Facts:
         after_stream_at=entry["after_stream_at"],
         terminal_at=entry["terminal_at"],
         done=frozenset(entry["chores_done"]),
+        human_s=transfer.ring_s + transfer.time_limit_s if transfer is not None else 0.0,
+        human_left_at=entry["human_left_at"],
         retries=retries,
     )
 

@@ -28,7 +28,7 @@ from kav.wire.twilio_rest import TwilioRest, TwilioRestError
 from media_desk import MediaDesk
 from realtime_prompt_builder import DEFAULT_LANGUAGE, Phrases
 from stream_registry import TERMINAL_STATUSES, Entry
-from twilio_answers import Answers, hang_up, language_of
+from twilio_answers import Answers, hang_up
 
 STATUS_WRITE_S: Final = 2.0
 """How long the status webhook waits for its record: Twilio waits longer, a caller is not waiting at all."""
@@ -190,14 +190,17 @@ class Desk:
         if entry is None and nobody:
             return self._stranger(request.form)
         over = request.form.get("CallStatus") in TERMINAL_STATUSES or (entry is not None and entry["terminal_at"])
+        if entry is not None and not nobody:
+            entry["human_left_at"] = entry["human_left_at"] or time.monotonic()
         if entry is None or not nobody or over:
             return hang_up()
         if not entry["ended"] and entry["opening"] == "nobody_answers" and entry["token"] is not None:
             return self._open_stream(entry)  # asked before: the answer was lost
         if not stream_registry.handed_over(entry):
-            return hang_up()
+            return self._end_of_line(entry) if entry["ended"] else hang_up()
         if entry["after_stream"] == "announced_transfer":  # nobody is there, and the model is not either
-            return self._answers.apology(language_of(entry))
+            _take_back(entry)
+            return self._end_of_line(entry)
         stream_registry.reopen(entry, "nobody_answers")
         entry["after_stream_at"] = time.monotonic()
         return self._open_stream(entry)
@@ -296,6 +299,15 @@ class Desk:
 
 def _direction(form: Mapping[str, str]) -> Direction:
     return "outbound" if form.get("Direction", "inbound").startswith("outbound") else "inbound"
+
+
+def _take_back(entry: Entry) -> None:
+    """End a call anew that was handed over because Kav could not serve it, and that nobody took."""
+    reason = entry["end_reason"] or "model_failed"
+    entry["after_stream_at"] = time.monotonic()
+    stream_registry.reopen(entry, "nobody_answers")
+    stream_registry.find(entry["call_sid"])  # others hear that it came back before they hear how it ends
+    stream_registry.end(entry["call_sid"], reason, after_stream="apology")
 
 
 def _part_with_machine(entry: Entry, found: AnsweredBy) -> None:

@@ -59,6 +59,8 @@ class Entry(TypedDict):
     """When Twilio last asked what comes after the stream."""
     after_stream_key: str
     """Its idempotency token: the same question gets the same answer."""
+    human_left_at: float | None
+    """When Twilio told that the human to whom the call was handed over has no part in it any more."""
     stream: Any | None
     """The stream that is live, if one is: compare identity before clearing it."""
     stream_lost_at: float | None
@@ -212,6 +214,7 @@ def new_entry(
         after_stream="hang_up",
         after_stream_at=None,
         after_stream_key="",
+        human_left_at=None,
         stream=None,
         stream_lost_at=None,
         streamed_at=None,
@@ -272,7 +275,7 @@ def end(call_sid: str, reason: EndReason, *, after_stream: AfterStream = "hang_u
 
 def reopen(entry: Entry, opening: str) -> None:
     """Let a call that was handed over come back, for nobody took it: with a fresh stream that opens with `opening`."""
-    entry["ended"], entry["end_reason"], entry["ended_at"] = False, None, None
+    entry["ended"], entry["end_reason"], entry["ended_at"], entry["human_left_at"] = False, None, None, None
     entry["after_stream"], entry["opening"], entry["token"] = "hang_up", opening, new_token()
     entry["chores_done"].clear()
 

@@ -12,8 +12,7 @@ from typing import Final
 FIRST_RETRY_S: Final = 5.0
 LAST_RETRY_S: Final = 60.0
 RETRY_FOR_S: Final = 600.0
-"""How long after an end Twilio's REST API is asked again when it is down: while the line may be up, it is paid for."""
-
+"""How long Twilio's REST API is asked again when it is down, or says that a line is still up, which is paid for."""
 
 RING_S: Final = 130.0
 """How long a human's telephone may ring after a hand-over; whoever is not taken comes back to the call's entry."""
@@ -40,13 +39,15 @@ class Retry:
 
     failures: int
     due_at: float
+    since: float
+    """When it failed first."""
 
 
-def retry(before: Retry | None, ended_at: float, now: float) -> Retry | None:
+def retry(before: Retry | None, now: float) -> Retry | None:
     """Return when a chore that has just failed, for a passing reason, is due again; None when it is given up."""
-    failures = before.failures + 1 if before is not None else 1
+    failures, since = (before.failures + 1, before.since) if before is not None else (1, now)
     due_at = now + min(LAST_RETRY_S, FIRST_RETRY_S * 2 ** (failures - 1))
-    return Retry(failures, due_at) if due_at - ended_at <= RETRY_FOR_S else None
+    return Retry(failures, due_at, since) if due_at - since <= RETRY_FOR_S else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,10 @@ class Facts:
     after_stream_at: float | None
     terminal_at: float | None
     done: frozenset[Chore]
+    human_s: float = 0.0
+    """How long a human to whom the call was handed over may have it, the ringing included."""
+    human_left_at: float | None = None
+    """When Twilio told that the human's leg was over."""
     retries: Mapping[Chore, Retry] = field(default_factory=dict)
     """Chores that failed for a passing reason."""
 
@@ -82,6 +87,8 @@ class Patience:
     entry_ttl_s: float
     report_s: float = 5.0
     """After an end, for Twilio's terminal status, before the call is told of without it."""
+    leaving: bool = False
+    """The process stops: what only delays a report is waited for no more."""
 
 
 def due(facts: Facts, patience: Patience, now: float) -> list[Chore]:
@@ -121,17 +128,29 @@ def _due_after_the_end(facts: Facts, ended_at: float, patience: Patience, now: f
     elif facts.terminal_at is not None:
         yield Chore.RECORD_GHOST
     else:
-        asked = facts.after_stream_at is not None and facts.after_stream_at >= ended_at
-        unanswered = facts.ended_by_kav and not asked and not facts.handed_over
-        if unanswered and now - ended_at >= patience.hangup_fallback_s:
-            yield Chore.HANG_UP
-        if now - ended_at >= patience.terminal_status_s and not facts.handed_over:
-            yield Chore.FETCH_STATUS
+        yield from _due_without_a_status(facts, ended_at, patience, now)
     # One that was handed over may come back, and then it is not over.
     kept_s = patience.entry_ttl_s + (RING_S if facts.handed_over and facts.terminal_at is None else 0.0)
     report_s = kept_s if facts.handed_over else patience.report_s
-    if facts.terminal_at is not None or now - ended_at >= report_s:
+    if patience.leaving or facts.terminal_at is not None or now - ended_at >= report_s:
         yield Chore.REPORT
-    still_tried = facts.terminal_at is None and any(chore not in facts.done for chore in facts.retries)
-    if now - ended_at >= kept_s and not still_tried:
+    if now - ended_at >= kept_s and not _still_asks(facts):
         yield Chore.FORGET
+
+
+def _due_without_a_status(facts: Facts, ended_at: float, patience: Patience, now: float) -> Iterator[Chore]:
+    asked = facts.after_stream_at is not None and facts.after_stream_at >= ended_at
+    unanswered = facts.ended_by_kav and not asked and not facts.handed_over
+    if unanswered and now - ended_at >= patience.hangup_fallback_s:
+        yield Chore.HANG_UP
+    over_at = (facts.human_left_at or ended_at + facts.human_s) if facts.handed_over else ended_at
+    if now - over_at >= patience.terminal_status_s:
+        yield Chore.FETCH_STATUS
+
+
+def _still_asks(facts: Facts) -> bool:
+    """Whether Twilio is to be asked about the call once more: so long, its entry stays."""
+    if facts.terminal_at is not None:
+        return False
+    with_human = facts.handed_over and facts.on_the_telephone and Chore.FETCH_STATUS not in facts.done
+    return with_human or any(chore not in facts.done for chore in facts.retries)

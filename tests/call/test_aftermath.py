@@ -25,6 +25,7 @@ NEW = Facts(
     after_stream_at=None,
     terminal_at=None,
     done=frozenset(),
+    human_s=300,
 )
 PREWARMED = replace(NEW, prewarmed=True)
 LIVE = replace(NEW, streaming=True, streamed=True)
@@ -63,7 +64,16 @@ TOLD = replace(ENDED, terminal_at=AT + 101)
         (ASKED_BEFORE, 103, [Chore.RECORD_END, Chore.HANG_UP]),
         (HANDED_OVER, 150, [Chore.RECORD_END]),
         (HANDED_OVER, 220, [Chore.RECORD_END]),  # a telephone may still ring, and the call come back
-        (HANDED_OVER, 360, [Chore.RECORD_END, Chore.REPORT, Chore.FORGET]),
+        (HANDED_OVER, 360, [Chore.RECORD_END, Chore.REPORT]),
+        (HANDED_OVER, 459, [Chore.RECORD_END, Chore.REPORT]),  # they may still talk
+        (HANDED_OVER, 460, [Chore.RECORD_END, Chore.FETCH_STATUS, Chore.REPORT]),
+        (replace(HANDED_OVER, human_left_at=AT + 150), 209, [Chore.RECORD_END]),
+        (replace(HANDED_OVER, human_left_at=AT + 150), 210, [Chore.RECORD_END, Chore.FETCH_STATUS]),
+        (
+            replace(HANDED_OVER, done=frozenset({Chore.FETCH_STATUS})),
+            460,
+            [Chore.RECORD_END, Chore.REPORT, Chore.FORGET],
+        ),
         (HUNG_UP, 150, [Chore.RECORD_END, Chore.REPORT]),
         (HUNG_UP, 160, [Chore.RECORD_END, Chore.FETCH_STATUS, Chore.REPORT]),
         (TOLD, 101, [Chore.RECORD_END, Chore.RECORD_GHOST, Chore.REPORT]),
@@ -87,7 +97,7 @@ def test_nothing_is_due_twice() -> None:
 
 
 def test_a_chore_that_failed_for_a_passing_reason_is_due_again_and_the_entry_stays_until_then() -> None:
-    failed = replace(ENDED, retries={Chore.HANG_UP: Retry(1, AT + 230)})
+    failed = replace(ENDED, retries={Chore.HANG_UP: Retry(1, AT + 230, AT + 225)})
     assert Chore.HANG_UP not in due(failed, PATIENCE, AT + 229)
     assert Chore.FORGET not in due(failed, PATIENCE, AT + 229)
     assert Chore.HANG_UP in due(failed, PATIENCE, AT + 230)
@@ -99,7 +109,7 @@ def test_a_chore_that_failed_for_a_passing_reason_is_due_again_and_the_entry_sta
 
 def test_what_fails_again_and_again_is_tried_ever_more_rarely_and_then_given_up() -> None:
     now, failed, pauses = AT, None, list[float]()
-    while (failed := retry(failed, AT, now)) is not None:
+    while (failed := retry(failed, now)) is not None:
         pauses.append(failed.due_at - now)
         now = failed.due_at
     assert pauses[:5] == [5, 10, 20, 40, 60]
@@ -110,6 +120,13 @@ def test_what_fails_again_and_again_is_tried_ever_more_rarely_and_then_given_up(
 def test_a_call_that_was_handed_over_is_told_of_once_it_cannot_come_back() -> None:
     assert Chore.REPORT not in due(HANDED_OVER, PATIENCE, AT + 219)
     assert Chore.REPORT in due(replace(HANDED_OVER, terminal_at=AT + 160), PATIENCE, AT + 160)
+
+
+@pytest.mark.parametrize("facts", [ENDED, HANDED_OVER, HUNG_UP])
+def test_a_process_that_stops_tells_of_its_calls_first(facts: Facts) -> None:
+    assert Chore.REPORT not in due(facts, PATIENCE, AT + 100)
+    assert Chore.REPORT in due(facts, replace(PATIENCE, leaving=True), AT + 100)
+    assert Chore.FORGET not in due(facts, replace(PATIENCE, leaving=True), AT + 100)
 
 
 class Life:

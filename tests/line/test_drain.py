@@ -15,6 +15,7 @@ from rehearsal.model.mulaw import hum
 from rehearsal.twilio import CallScript, Human, Line
 from rehearsal.twilio.signing import signed_headers
 from rehearsal.world import AUTH_TOKEN, World
+from tests.after_call.receivers import http_receiver
 from tests.line.asking import about, ask
 from tests.line.ending import Talk, read, record, talking, until_healthy
 from tests.line.listening import SPEECH, noise
@@ -185,6 +186,23 @@ async def test_a_human_whom_another_process_rang_in_vain_leaves_the_caller_with_
         answer = await ask(fresh, "/twilio/dial-result", about("CA" + "d" * 32, "in-progress", DialCallStatus="busy"))
         assert APOLOGY in answer.body
         assert "<Hangup" in answer.body
+
+
+async def test_a_call_that_a_human_has_is_told_of_before_the_process_goes() -> None:
+    with http_receiver() as hook:
+        settings = {"KAV_WEBHOOK_URL": hook.url, "KAV_WEBHOOK_SECRET": "a-secret-of-the-webhook"}
+        async with World({"DRAIN_SECONDS": "0", "VAD_SILENCE_MS": "200", **settings}) as stopping:
+            line = CallScript(human=Human("answered", talks_s=None))
+            call = await stopping.call(Judging([ASKS_FOR_A_PERSON]), line, to=LOCKSMITH)
+            talk = Listening(call, await stopping.session_of(call))
+            await call.until(lambda: talk.heard_ms_of(noise(1, 300)) == 300)
+            await call.say(SPEECH)
+            await call.until(lambda: call.dialled == [HUMAN])
+            assert hook.bodies == [], "it may still come back"
+            stopping.kav.signal(signal.SIGTERM)
+            assert await stopping.kav.ended(12) == 0
+        (told,) = hook.bodies
+        assert (told["call_sid"], told["end_reason"]) == (call.sid, "transferred")
 
 
 # Killed

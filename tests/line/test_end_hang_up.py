@@ -22,7 +22,7 @@ DEAF = CallScript(asks_after_stream=False)
 async def world() -> AsyncIterator[World]:
     """Patience for Twilio counts in single seconds; an apology lasts longer than the first of them."""
     settings = {"HANGUP_FALLBACK_S": "1", "TERMINAL_STATUS_S": "2.5", "ENTRY_TTL_S": "4", "DRAIN_SECONDS": "0"}
-    settings |= {"MODEL_RECONNECTS": "0"}
+    settings |= {"MODEL_RECONNECTS": "0", "MODEL_REST_S": "0"}  # its models are lost on purpose, one after another
     async with World(settings, speak=lambda text, language: hum(text[:25], language)) as world:
         yield world
         assert world.model.violations == []
@@ -87,6 +87,16 @@ async def test_a_line_that_is_still_up_when_its_status_is_fetched_is_hung_up_aft
     assert len(rest(world, talk.call, "GET")) == 1
     found = await record(world, talk.call.sid, lambda found: found.call["line_ghost_ms"] is not None)
     assert found.call["line_ghost_ms"] >= STATUS_S * 1000 - 100, "what the failure cost is on record"
+
+
+async def test_a_line_that_had_to_be_hung_up_is_asked_for_again_until_its_end_is_on_record(world: World) -> None:
+    world.twilio.rest.fail(400, code=20001)
+    talk, _ = await ended_by_kav(world, replace(DEAF, callbacks=Callbacks(missing=True)))
+    found = await record(world, talk.call.sid, lambda found: found.call["line_ghost_ms"] is not None, 20)
+    assert (found.call["terminal_status"], found.call["duration_s"]) == ("completed", talk.call.duration_s)
+    assert [asked.status for asked in rest(world, talk.call, "POST")] == [400, 200]
+    assert len(rest(world, talk.call, "GET")) == 2
+    await until_healthy(world, lambda figures: figures["entries"] == 0)
 
 
 async def test_while_rest_is_down_the_hang_up_is_tried_again_until_it_is_done(world: World) -> None:

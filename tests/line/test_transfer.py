@@ -5,9 +5,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from rehearsal.model import CallTool
-from rehearsal.twilio import CallScript, Human
+from rehearsal.model.mulaw import hum
+from rehearsal.twilio import Callbacks, CallScript, Human
 from rehearsal.world import World
-from tests.line.ending import fin
+from tests.line.ending import fin, record
 from tests.line.listening import SPEECH, Talk, noise
 from tests.line.test_conversation import LOCKSMITH, Judging, orders
 
@@ -17,9 +18,9 @@ ASKS_FOR_A_PERSON = CallTool("transfer_to_human", {"language": "he"})
 @pytest.fixture(scope="module")
 async def world() -> AsyncIterator[World]:
     """Short turns, and REST that would hang up soon if it did so at all."""
-    settings = {"VAD_SILENCE_MS": "200", "DRAIN_SECONDS": "0", "HANGUP_FALLBACK_S": "0.5", "TERMINAL_STATUS_S": "1"}
-    settings |= {"MODEL_RECONNECTS": "0"}
-    async with World(settings) as world:
+    settings = {"VAD_SILENCE_MS": "200", "DRAIN_SECONDS": "0", "HANGUP_FALLBACK_S": "0.5", "TERMINAL_STATUS_S": "3"}
+    settings |= {"MODEL_RECONNECTS": "0", "MODEL_REST_S": "0"}
+    async with World(settings, speak=lambda text, language: hum(text[:25], language)) as world:
         yield world
         assert world.model.violations == [], "Kav broke the model's rules"
         assert [notice for call in world.twilio.calls for notice in call.violations] == [], "Kav broke Twilio's rules"
@@ -55,6 +56,19 @@ async def test_a_caller_whom_nobody_takes_comes_back_to_the_same_step(world: Wor
     assert "ספרו לי בקצרה, מה קרה?" in order, "the step that was left"
     await talk.call.hang_up()
     assert len(talk.call.streams) == 2
+
+
+async def test_the_end_of_a_call_that_a_human_has_had_is_asked_for_when_nobody_tells(world: World) -> None:
+    script = CallScript(human=Human("answered", talks_s=0.5), callbacks=Callbacks(missing=True))
+    call = await world.call(Judging([ASKS_FOR_A_PERSON]), script, to=LOCKSMITH)
+    talk = Talk(call, await world.session_of(call))
+    await call.until(lambda: talk.heard_ms_of(noise(1, 300)) == 300)
+    await call.say(SPEECH)
+    await call.until_ended()
+    found = await record(world, call.sid, lambda found: bool(found.call.get("terminal_status")))
+    assert (found.call["terminal_status"], found.call["end_reason"]) == ("completed", "transferred")
+    assert found.call["duration_s"] == call.duration_s
+    assert [asked.method for asked in world.twilio.rest.requests if call.sid in asked.path] == ["GET"]
 
 
 async def test_a_caller_who_speaks_over_the_announcement_stays(world: World) -> None:
