@@ -66,6 +66,17 @@ def descriptors(pid: int, pooled: Collection[int] = ()) -> Counter[str]:
     return found
 
 
+def unpooled(pid: int, pooled: Collection[int] = ()) -> list[str]:
+    """Say where a process's sockets lead that are no pool's: for whoever looks for a leak."""
+    leads_to, folder, found = _remote_ports(pid), f"/proc/{pid}/fd", list[str]()
+    for name in os.listdir(folder):
+        with suppress(FileNotFoundError):
+            target = os.readlink(f"{folder}/{name}")
+            if target.startswith("socket:") and leads_to.get(target) not in pooled:
+                found.append(f"{name}: {target} to port {leads_to.get(target, 'none')}")
+    return found
+
+
 def _remote_ports(pid: int) -> dict[str, int]:
     """Return where TCP sockets lead, by what a descriptor of theirs is called."""
     rows = [line.split() for table in ("tcp", "tcp6") for line in _lines(Path(f"/proc/{pid}/net/{table}"))]

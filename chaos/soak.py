@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 from bench.report import Report, Table
 from chaos import records
@@ -86,4 +87,5 @@ def _forget(world: World, talkers: Sequence[Talker]) -> None:
 async def _figures(world: World, servers: Servers) -> Figures:
     figures = await world.kav.health()
     held = {name: figures[name] for name in ("greenlets", "models", "sockets")}
-    return looked_at(world.kav.pid, servers.ports) | held
+    pooled = [*servers.ports, urlsplit(world.twilio.rest_url).port or 0]
+    return looked_at(world.kav.pid, pooled) | held

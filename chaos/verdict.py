@@ -22,8 +22,8 @@ CROSSED: Final = ("cancel-not-active",)
 """Crosses with the model's own end on the wire, above all when a process stands still; to the API it is no error."""
 
 GROWS: Final = {"pooled connections": MAX_CONNECTIONS, "threads": 12, "rss_mb": 32}
-"""What may be there after a storm beyond what was before: what pools keep or let go as they like (connections to Redis
-and the database, threads for looking up names), and what an allocator keeps of thirty calls at a time."""
+"""What may be there after a storm beyond what was before: what pools keep or let go as they like (connections to Redis,
+the database and Twilio's REST API; threads that look up names), and what an allocator keeps of so many calls."""
 
 MEASURED: Final = 20
 """Ends whose ghost must have been measured, or nothing was shown."""
@@ -129,7 +129,8 @@ def _tell_ghosts(report: Report, seen: Seen, ghosts: Ghosts, own: Sequence[float
     for by, ms in (("the peers' clocks", ghosts.ms), ("Kav's own", own), ("the peers' own lag", lags_ms)):
         table.row(by=by, ends=len(ms), p50=percentile(ms, 0.5), p99=percentile(ms, 0.99), longest=max(ms, default=0.0))
     print(f"    {ghosts.excused} ends of a process that was stopped, or of peers that did not read, are not among them")
-    for ghost_ms, trigger in zip(ghosts.ms, ghosts.whose, strict=True):
+    by_length = sorted(zip(ghosts.ms, ghosts.whose, strict=True), key=lambda ghost: -ghost[0])
+    for ghost_ms, trigger in by_length[:3]:
         if ghost_ms > GHOST_MS:
             print(f"    {ghost_ms:.0f} ms: {trigger.call_sid}, {trigger.what}")
             print(*(f"      {line}" for line in seen.world.kav.log_of(trigger.call_sid)[-6:]), sep="\n")

@@ -6,13 +6,14 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import Final
+from urllib.parse import urlsplit
 
 from bench.report import Report
 from chaos import verdict
 from chaos.caller import Talker, live
 from chaos.disasters import befall, lanes_of
 from chaos.ghosts import Stillness
-from chaos.process import Figures, Watch, looked_at
+from chaos.process import Figures, Watch, looked_at, unpooled
 from chaos.servers import Servers
 from chaos.settings import SETTINGS
 from chaos.troubles import Deck
@@ -34,14 +35,15 @@ async def storm(servers: Servers, calls: int, seconds: float, seed: int) -> Repo
     settings = {**SETTINGS, **servers.settings}
     async with World(settings, speak=lambda text, language: hum(text[:4], language)) as world, still.watched():
         await _first_calls(world, chance)
-        before = await _settled(world, servers, {})
+        pooled = [*servers.ports, urlsplit(world.twilio.rest_url).port or 0]
+        before = await _settled(world, pooled, {})
         talkers, deck, befell = list[Talker](), Deck(chance), Counter[str]()
         lanes = lanes_of(world, servers, still)
-        async with Watch(world.kav.pid, servers.ports) as watch:
+        async with Watch(world.kav.pid, pooled) as watch:
             blow = _blow(world, talkers, deck, calls, seconds, chance)
             await asyncio.gather(blow, befall(lanes, seconds, max(1, round(seconds / ROUND_S)), befell))
             open_calls = await _all_ended(talkers)
-        after = await _settled(world, servers, before)
+        after = await _settled(world, pooled, before)
         seen = verdict.Seen(world, servers, talkers, open_calls, still)
         verdict.tell(report, seen, verdict.Weather(deck, befell, [name for lane in lanes for name in lane]))
         verdict.judge(report, seen, verdict.Looks(before, watch.most, after))
@@ -89,15 +91,18 @@ async def _all_ended(talkers: Sequence[Talker]) -> list[Talker]:
     return [talker for talker in await asyncio.gather(*map(one, talkers)) if talker is not None]
 
 
-async def _settled(world: World, servers: Servers, before: Figures) -> Figures:
+async def _settled(world: World, pooled: Sequence[int], before: Figures) -> Figures:
     """Wait until nothing more is there than before; return what is there then."""
     deadline = time.monotonic() + SETTLES_WITHIN_S
     while True:
         figures = await world.kav.health()
         now = {name: figures[name] for name in COUNTED} | {"records that wait": figures["records"]["waiting"]}
-        now |= looked_at(world.kav.pid, servers.ports)
+        now |= looked_at(world.kav.pid, pooled)
         more = [name for name in now if now[name] > before.get(name, 0) + verdict.GROWS.get(name, 0)]
         calm = not (now["entries"] or now["sockets"] or now["models"] or now["records that wait"])
-        if time.monotonic() > deadline or (calm and not (before and more)):
+        if calm and not (before and more):
+            return now
+        if time.monotonic() > deadline:
+            print(f"    not as before: {more}", *unpooled(world.kav.pid, pooled), sep="\n      ")
             return now
         await asyncio.sleep(0.2)
