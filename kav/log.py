@@ -34,13 +34,31 @@ SHORTEST_SECRET: Final = 8
 _NO_CONTROL: Final = dict.fromkeys((*range(32), *range(0x7F, 0xA0), 0x2028, 0x2029), " ")
 """What strangers send may stand in a line, and may not begin one of its own."""
 
-_NUMBER: Final = re.compile(
-    r"(?<![\w.+])(?:\+|%2[Bb])\d{9,15}(?!\w)"  # +972501234567, whatever number follows
-    r"|(?<![\w.+])(?:\+|%2[Bb])[ ]?\d(?:[ -]?\d){6,14}(?!\w)"  # +972 50-123 4567
-    r"|(?<![\w.:+-])0\d{1,2}[ -]\d{3}[ -]?\d{4}(?![\w-])"  # 050-123 4567
-    r"|(?<![\w.:+-])\d{9,15}(?![\w-]|\.\d)"  # 972501234567, 0501234567
+_SEPARATOR: Final = r"[ ().\-\u00a0\u2010-\u2013\u05be]"
+_NEXT: Final = rf"{_SEPARATOR}{{0,3}}\d"
+_LETTER: Final = r"\\u[0-9a-fA-F]{4}"
+"""A letter that no ASCII has, as it stands in a JSON text."""
+
+_BEFORE: Final = (
+    r"(?:(?<![A-Za-z\d_+])(?<!\d[.:-])(?<![0-9a-fA-F]{4}-)"  # no part of an id, a time, a fraction
+    rf"|(?<={_LETTER})|(?<={_LETTER}-)|(?<=\\[nrt]))"
 )
-"""A telephone number; a CallSid's digits are not, for letters stand beside them, nor are dates and times."""
+_AFTER: Final = r"(?![A-Za-z\d_])(?!\.\d)"
+
+_NUMBER: Final = re.compile(
+    rf"{_BEFORE}(?:"
+    rf"(?:\+|%2[Bb])[ ]?\d(?:{_NEXT}){{6,14}}"  # +972501234567, +972 (0)50-123 4567
+    rf"|\(?00[1-9](?:{_NEXT}){{8,14}}"  # 00972 50 1234567
+    rf"|\(?0[1-9](?:{_NEXT}){{7,9}}"  # 0501234567, 050-123 4567, (03) 123.4567, 050 12 34 567
+    rf"|\(?972(?:{_NEXT}){{8,9}}"
+    r"|1-?[5-9]\d\d-\d{3}-\d{3,4}"  # 1-700-123-456
+    r"|\d{9,15}"
+    rf"){_AFTER}"
+)
+"""A telephone number, also behind a Hebrew letter that is written to it (מ0501234567, ל-0501234567).
+
+A CallSid's digits are none, for Latin letters stand beside them, nor are dates, times and fractions.
+"""
 
 _call_sid: ContextVar[str] = ContextVar("call_sid", default="-")
 """Every greenlet has its own; one that is spawned begins with none."""
@@ -60,7 +78,7 @@ def masked(text: str) -> str:
 
 
 def _mask(found: "re.Match[str]") -> str:
-    digits = re.sub(r"[ -]", "", found[0])
+    digits = re.sub(_SEPARATOR, "", found[0])
     return f"{digits[: 5 if digits.startswith('+') else 3]}****{digits[-3:]}"
 
 

@@ -2,10 +2,13 @@
 
 import json
 import logging
+import re
 from collections.abc import Callable, Iterator
 
 import gevent
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kav import log
 
@@ -59,10 +62,43 @@ Tell = Callable[[Callable[[logging.Logger], None]], dict[str, object]]
         ("0501234567", "050****567"),
         ("050-123 4567", "050****567"),
         ("03-1234567", "031****567"),
+        ("050.123.4567", "050****567"),
+        ("(050) 123-4567", "050****567"),
+        ("050 12 34 567", "050****567"),
+        ("+972-(0)50-1234567", "+9720****567"),
+        ("00972 50-1234567", "009****567"),
+        ("972-50-123-4567", "972****567"),
+        ("1-700-123-456", "170****456"),
+        ("1-800-123-4567", "180****567"),
     ],
 )
 def test_a_telephone_number_loses_its_middle(number: str, shown: str) -> None:
     assert log.masked(f"call to {number}, twice: {number}.") == f"call to {shown}, twice: {shown}."
+
+
+PREFIXES = ("+972", "00972", "972", "+972(0)", "0")
+LETTERS = ("", "ל", "מ-", "ב־", "ול-", "של ", "הוא:", "tel:", "(", '"', "tel:+1 is not ", "/")
+
+
+def in_groups(digits: str, separators: list[str]) -> str:
+    """The digits with something, or nothing, after each of the first few."""
+    return "".join(digit + separator for digit, separator in zip(digits, [*separators, *([""] * 12)], strict=False))
+
+
+@given(
+    prefix=st.sampled_from(PREFIXES),
+    rest=st.from_regex(r"(5[0-9]|7[2-9])[0-9]{7}|[23489][0-9]{7}", fullmatch=True),
+    separators=st.lists(st.sampled_from(("", "-", " ", ".", ") ", " - ", "\u2011", "\u05be", "\u00a0")), max_size=7),
+    letter=st.sampled_from(LETTERS),
+    escaped=st.booleans(),
+)
+def test_however_a_number_is_written_and_whatever_letter_is_written_to_it_it_is_masked(
+    prefix: str, rest: str, separators: list[str], letter: str, escaped: bool
+) -> None:
+    written = f"חזרו {letter}{prefix}{in_groups(rest, separators)}, תודה"
+    line = json.dumps({"text": written}, ensure_ascii=escaped and not set("".join(separators)) - set(" -.)"))
+    assert "****" in log.masked(line), line
+    assert rest[2:] not in re.sub(r"\D", "", log.masked(line)), line
 
 
 @pytest.mark.parametrize(
@@ -74,6 +110,14 @@ def test_a_telephone_number_loses_its_middle(number: str, shown: str) -> None:
         "took 12345 ms",
         "1.23456789012",
         "v1=0123456789ab",
+        "2026-11-22T10:30:00.123456+00:00",
+        "from 2026-11-01 to 2026-11-30 08:15:02,004",
+        "0.0123456789 s, 0.50 to 12.123456789",
+        "550e8400-e29b-41d4-a716-446655440000",
+        "stream over: goodbye, sockets closed in 1.2 ms",
+        "hub 0.0 ms late, 12 calls, 40000 records wait, p95 120 ms, 127.0.0.1:54321",
+        '{"event": "database_away", "tries": 12, "waiting": 40000}',
+        "usage: 1234 5678 910",
     ],
 )
 def test_what_is_no_telephone_number_stays(text: str) -> None:

@@ -40,8 +40,8 @@ class Records:
     """One installation's records; `clock` gives the time of day, time zone aware.
 
     `retention_days`: calls older than that are deleted, once a day; 0 keeps them for ever. Without `store_words`
-    nothing that anybody said, typed or was told is stored; without `log_words` only its length stands in the log line of
-    a record that could not be stored. `forget_recording` deletes a recording (its sid) at Twilio and says whether it is
+    nothing that anybody said, typed or was told is stored; without `log_words` the log line of a record that could not
+    be stored holds its length only. `forget_recording` deletes a recording (its sid) at Twilio and says whether it is
     gone; it is told of those whose call was deleted or erased.
     """
 
