@@ -85,8 +85,9 @@ async def talk_nonsense(kind: str, talker: Talker, chance: random.Random) -> boo
 
 
 async def be_hostile(kind: str, talker: Talker, chance: random.Random) -> bool:  # noqa: ARG001
-    """Somebody sends what no honest stream sends."""
-    if talker.live_stream() is None:
+    """Somebody sends what no honest stream sends; what is replayed is so only where something was played."""
+    stream = talker.live_stream()
+    if stream is None or not stream.sent_frames:
         return False
     talker.call.send_hostile(kind)
     return True

@@ -91,8 +91,10 @@ def judge(report: Report, seen: Seen, looks: Looks) -> None:
     records.show(seen.world, wrong)
     report.promise("calls whose record is not complete", len(wrong), 0, "calls")
     report.promise("bytes heard of another call", sum(map(Talker.strange_bytes, seen.talkers)), 0, "bytes")
-    foreign = sum(map(Talker.foreign_frames, seen.talkers))
-    report.promise("frames that reached another call's model", foreign, 0, "frames")
+    foreign = {talker: frames for talker in seen.talkers if (frames := talker.foreign_frames())}
+    for talker, frames in foreign.items():
+        print(f"    {frames} frames that {talker.call.sid} never spoke; met {talker.troubles}")
+    report.promise("frames that reached another call's model", sum(foreign.values()), 0, "frames")
     _judge_process(report, looks)
     _judge_ghosts(report, seen)
     _judge_rules(report, seen.world)
