@@ -11,8 +11,9 @@ Field names are the names of the environment variables, so that what an operator
 import os
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Annotated, Literal, Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from dotenv import dotenv_values
@@ -251,7 +252,7 @@ class Settings(BaseSettings):
     @field_validator("SMTP_URL")
     @classmethod
     def _is_mail_server(cls, value: SecretStr) -> SecretStr:
-        parts = urlsplit(value.get_secret_value())
+        parts = _split_url(value.get_secret_value())
         if value.get_secret_value() and not (parts.scheme in ("smtp", "smtps") and parts.hostname):
             raise ValueError("write smtps://user:password@smtp.example.com:465")
         return value
@@ -259,7 +260,7 @@ class Settings(BaseSettings):
     @field_validator("REDIS_URL")
     @classmethod
     def _is_redis(cls, value: SecretStr) -> SecretStr:
-        parts = urlsplit(value.get_secret_value())
+        parts = _split_url(value.get_secret_value())
         if value.get_secret_value() and not (parts.scheme in ("redis", "rediss") and parts.hostname):
             raise ValueError("write redis://:password@host:6379, or rediss:// for TLS")
         return value
@@ -371,10 +372,25 @@ class Settings(BaseSettings):
         return ""
 
 
+def _split_url(url: str) -> SplitResult:
+    """Raises ValueError, without a word of the URL: what stands where a port should may be half a password."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise ValueError(
+            "its host or port is none; in a password, write / ? # @ and : as %2F %3F %23 %40 %3A"
+        ) from None
+    return parts
+
+
 def _passwords(url: str) -> tuple[str, ...]:
-    """Return the password of a URL, as it stands there and as it is meant."""
-    password = urlsplit(url).password or ""
-    return (password, unquote(password))
+    """Return the password of a URL, as it stands there and as it is meant; also one that should have been encoded."""
+    found = re.search(r"://[^:@/]*:([^@]*)@", url)
+    passwords = {found[1]} if found else set()
+    with suppress(ValueError):
+        passwords.add(urlsplit(url).password or "")
+    return tuple({*passwords, *map(unquote, passwords)})
 
 
 def _is_loopback(url: str) -> bool:

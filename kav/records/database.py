@@ -83,11 +83,11 @@ def parse_url(database_url: str) -> URL:
     """The URL, checked as far as possible without a connection; raises DatabaseMisconfiguredError."""
     try:
         url = make_url(database_url)
-    except ArgumentError as error:
-        # The URL is not repeated: it may hold a password.
+    except (ArgumentError, ValueError):
+        # The URL is not repeated, nor what stands where a port should: it may hold a password, or half of one.
         raise DatabaseMisconfiguredError(
             "DATABASE_URL cannot be read: it must look like sqlite:///kav.db or postgresql://user:password@host/name"
-        ) from error
+        ) from None
     if url.get_backend_name() not in ("sqlite", "postgresql"):
         raise DatabaseMisconfiguredError("DATABASE_URL: Kav keeps records in SQLite or PostgreSQL, nowhere else")
     if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):

@@ -74,3 +74,11 @@ def test_passwords_within_addresses_are_secrets_too(place: str) -> None:
     for written in (f"p%40ssw0rd-of-the-{place}", f"p@ssw0rd-of-the-{place}"):
         handler.handle(logging.makeLogRecord({"msg": f"cannot connect with {written}", "levelno": logging.ERROR}))
         assert "ssw0rd" not in handler.lines.get()
+
+
+def test_a_password_that_should_have_been_encoded_is_a_secret_too() -> None:
+    settings = Settings(
+        _env_file=None,  # type: ignore[call-arg]  # pydantic-settings' own argument
+        DATABASE_URL="postgres://kav:half/of-the-password@db.example.com/kav",
+    )
+    assert "half/of-the-password" in settings.secrets
