@@ -50,7 +50,7 @@ class Notebook:
         self._save_findings(call_sid, talk, news)
         if news.usage is not None:
             self._save_usages(call_sid, talk.chronicle)
-        self._records.save_call(call_sid, language=talk.language.current, flow_done=talk.lock.done)
+        self._records.save_call(call_sid, language=talk.language.current, flow_done=talk.lock.completed)
 
     def _save_turn(self, call_sid: str, stream_sid: str, turn: Turn) -> None:
         by_bot = turn.who == "bot"

@@ -71,3 +71,7 @@ def test_a_model_without_a_price_is_named_and_the_call_has_no_cost(
     call = take(OPENAI_REALTIME_MODEL="gpt-of-tomorrow")
     assert "the price of gpt-of-tomorrow is not known" in caplog.text
     assert (call["usage"][0]["input_text"], call["cost_micro_usd"]) == (119, None)
+
+
+def test_a_flow_without_steps_is_not_completed_by_being_called(take: Take) -> None:
+    assert take()["flow_done"] is None

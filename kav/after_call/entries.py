@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from kav.after_call.report import DEFAULT_TIMEZONE, CallReport, Given, Said
 from kav.call.chronicle import Turn
 from kav.call.conversation import Conversation
+from kav.call.flow import Flow
 from stream_registry import Entry, other_party, own_number
 
 
@@ -28,7 +29,7 @@ def report_of(entry: Entry) -> CallReport:
         duration_s=round(ended_at - began_at),
         end_reason=entry["end_reason"] or "",
         language=talk.language.current if talk is not None else flow.language,
-        flow_done=talk is not None and talk.lock.done,
+        flow_done=talk.lock.completed if talk is not None else _none_done(flow),
         do_not_call=talk is not None and talk.do_not_call,
         answers=tuple(_answers(talk)) if talk is not None else (),
         talk=tuple(_talk(talk)) if talk is not None else (),
@@ -36,6 +37,11 @@ def report_of(entry: Entry) -> CallReport:
         owner=flow.owner if on_the_telephone else None,
         wants_summary=flow.summary,
     )
+
+
+def _none_done(flow: Flow) -> bool | None:
+    """Return what is to be said of a script that nobody began: that it was not gone through, if it has steps."""
+    return False if flow.steps else None
 
 
 def _answers(talk: Conversation) -> Iterator[Given]:

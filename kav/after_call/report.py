@@ -54,7 +54,8 @@ class CallReport:
     """From its first stream to its end."""
     end_reason: str
     language: str
-    flow_done: bool
+    flow_done: bool | None
+    """Whether each step that was asked has its answer; None: the flow has no steps."""
     do_not_call: bool
     answers: tuple[Given, ...] = ()
     talk: tuple[Said, ...] = ()

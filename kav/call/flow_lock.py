@@ -116,6 +116,21 @@ class FlowLock:
         """Whether no step is left."""
         return self._active is None
 
+    @property
+    def completed(self) -> bool | None:
+        """Whether the flow was gone through to its end, each step that was asked with its answer; None: it has none.
+
+        A step that may stay open is content with "I do not know"; one that was given up is not.
+        """
+        if not self.flow.steps:
+            return None
+        return self.done and not any(self._left_open(answer) for answer in self.answers.values())
+
+    def _left_open(self, answer: Answer) -> bool:
+        step = self.flow.step(answer.step)
+        may_stay_open = step is not None and step.optional and answer.unanswered == "dont_know"
+        return answer.value is None and not may_stay_open
+
     def ask_anew(self) -> None:
         """A stream begins: whichever question was open before, the active step's own is being asked."""
         self._pending = None

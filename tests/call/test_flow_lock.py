@@ -256,3 +256,21 @@ def test_a_no_to_what_else_that_was_not_heard_hangs_nobody_up(lock: FlowLock) ->
     lock.judge("side_question", {})
     lock.asked(answer(lock, "city", "לא").directive)
     assert answer(lock, "city", "לא").directive.say == "what_else"
+
+
+def test_a_flow_without_steps_is_neither_completed_nor_left() -> None:
+    assert FlowLock(replace(FLOW, steps=())).completed is None
+
+
+def test_a_flow_is_completed_when_each_step_that_was_asked_has_its_answer() -> None:
+    lock = FlowLock(replace(FLOW, steps=(CITY, NAME)))
+    assert lock.completed is False
+    answer(asked(lock), "city", "חיפה")
+    lock.judge("unclear", {"reason": "dont_know"})  # NAME may stay open
+    assert (lock.done, lock.completed) == (True, True)
+
+
+def test_a_flow_whose_step_was_given_up_is_not_completed() -> None:
+    lock = asked(FlowLock(replace(FLOW, steps=(replace(NAME, optional=False, max_asks=1),))))
+    lock.judge("unclear", {"reason": "not_understood"})
+    assert (lock.done, lock.answers["name"].unanswered, lock.completed) == (True, "not_understood", False)
