@@ -68,7 +68,7 @@ class LiveCalls:
         self._transcriber = transcriber
         self._seen: list[LiveCall] = []
         self._seen_at = -LOOK_EVERY_S
-        self._costs: dict[str, tuple[Usage, float, int | None]] = {}
+        self._costs: dict[str, tuple[dict[str, Usage], float, int | None]] = {}
 
     def look(self, now: float) -> list[LiveCall]:
         """Return the calls, newest first; the same picture for whoever asks within half a second."""
@@ -111,13 +111,13 @@ class LiveCalls:
 
     def _cost(self, call_sid: str, talk: Conversation) -> int | None:
         """Return what the call's responses have cost so far; reckoned anew only when there was one more."""
-        usage, heard_s = talk.chronicle.usage, talk.chronicle.transcribed_s
+        used, heard_s = talk.chronicle.usages, talk.chronicle.transcribed_s
         known = self._costs.get(call_sid)
-        if known is None or known[0] is not usage or known[1] != heard_s:
-            spoken = self._prices.micro_usd(self._model, usage)
+        if known is None or known[0] != used or known[1] != heard_s:
+            spoken = self._prices.sum_micro_usd({model or self._model: tokens for model, tokens in used.items()})
             written = self._prices.audio_micro_usd(self._transcriber, heard_s) if heard_s else 0
             cost = None if spoken is None or written is None else spoken + written
-            known = self._costs[call_sid] = (usage, heard_s, cost)
+            known = self._costs[call_sid] = (dict(used), heard_s, cost)
         return known[2]
 
 
