@@ -151,13 +151,12 @@ class Aftermath:
         self._records.save_call_status(entry["call_sid"], status, round(lasted_s), entry["direction"])
 
     def _record_ghost(self, entry: Entry) -> None:
-        """The line's ghost: how long the telephone call outlived an end that Kav decided."""
+        """The line's ghost: how long the telephone call outlived an end that Kav decided; no other end has one."""
         ended_at, terminal_at = entry["ended_at"], entry["terminal_at"]
-        if ended_at is None or terminal_at is None:
+        if ended_at is None or terminal_at is None or not _ended_by_kav(entry):
             return
-        ghost_s = max(0.0, terminal_at - ended_at) if _ended_by_kav(entry) else 0.0
-        if _ended_by_kav(entry):
-            metrics.LINE_GHOST.observe(ghost_s)
+        ghost_s = max(0.0, terminal_at - ended_at)
+        metrics.LINE_GHOST.observe(ghost_s)
         self._records.save_call(entry["call_sid"], line_ghost_ms=ghost_s * 1000)
 
     def _report(self, entry: Entry) -> None:

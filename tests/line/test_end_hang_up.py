@@ -121,8 +121,10 @@ async def test_the_lines_ghost_is_what_twilios_clock_says(world: World) -> None:
 async def test_a_caller_who_hung_up_leaves_no_ghost_on_the_line(world: World) -> None:
     talk = await talking(world)
     await talk.call.hang_up()
-    found = await record(world, talk.call.sid, lambda found: found.call.get("line_ghost_ms") is not None)
-    assert found.call["line_ghost_ms"] == 0
+    await talk.call.until_reported()
+    await until_healthy(world, lambda figures: figures["entries"] == 0)  # nothing is done for a call after that
+    found = await talk.record()
+    assert (found.call["end_reason"], found.call["line_ghost_ms"]) == ("caller_hung_up", None)
 
 
 async def test_the_sockets_ghost_is_what_both_stand_ins_clocks_say(world: World) -> None:
