@@ -12,6 +12,7 @@ import re
 import secrets
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -24,8 +25,9 @@ import stream_registry
 from kav.call.plain import UnreadableError
 from kav.shared import scripts
 from kav.shared.fields import NULL, Codec, Fields
-from kav.shared.link import AwayError, Link
+from kav.shared.link import AwayError, Link, RefusedError, UnansweredError
 from kav.shared.listener import Listener
+from kav.shared.lives import ALIVE_EVERY_S, Lives
 from realtime_prompt_builder import Phrases
 from stream_registry import Entry
 
@@ -34,10 +36,6 @@ ROUND_S: Final = 1.0
 
 LOOK_S: Final = 0.1
 """How soon an answer, or another question, is told: the next stream of the call goes on from there."""
-
-ALIVE_EVERY_S: Final = 2.0
-ALIVE_FOR_S: Final = 8
-"""After this long without a sign of life, a process's calls are looked after by another."""
 
 WORD_S: Final = 1.0
 """How long a webhook waits for the word of the process whose stream has just closed; Twilio waits 15 s."""
@@ -57,6 +55,8 @@ class Known:
     fields: Fields = field(default_factory=dict)
     users: int = 0
     """Requests that are about it."""
+    refused: bool = False
+    """Redis is there, and takes nothing about it: nobody else can be agreed with."""
     standing: object = None
     """Where its script stood when that was last looked at."""
     lock: BoundedSemaphore = field(default_factory=BoundedSemaphore)
@@ -82,9 +82,8 @@ class SharedCalls:
         self._over: dict[str, None] = {}
         self._news = Event()
         self._stopping = Event()
+        self._lives = Lives(link, self.me)
         self._listener = Listener(link, self._heard, self._ask_about_all)
-        self._patient_until = 0.0
-        """Nobody is taken for dead before: after a pause of Redis's, nobody has shown a sign of life."""
 
     # What the webhooks ask
 
@@ -98,7 +97,7 @@ class SharedCalls:
             return entry  # who carries the call is told of all that others do to it
         try:
             self._meet(call_sid, whole=True)
-        except AwayError:
+        except UnansweredError:
             pass
         except UnreadableError as error:
             log.error("another process's call cannot be read: %s", error, extra={"call_sid": call_sid})
@@ -111,7 +110,7 @@ class SharedCalls:
         self._use(entry["call_sid"])
         try:
             self._meet(entry["call_sid"], whole=True, new=True)
-        except (AwayError, UnreadableError):
+        except (UnansweredError, UnreadableError):
             log.warning("a new call is known to this process alone", extra={"call_sid": entry["call_sid"]})
 
     def claim(self, entry: Entry) -> bool:
@@ -125,8 +124,10 @@ class SharedCalls:
                 claimed = self.link.script(
                     scripts.CLAIM, [scripts.call_key(call_sid)], [self._mine, call_sid, token, self.me]
                 )
-            except AwayError:
+            except UnansweredError:
                 return self._owns(call_sid)
+            if claimed < 0:
+                return self._owns(call_sid)  # it could not be told of: no other process knows it
             if claimed:
                 known.fields |= {"token": NULL, "owner": self._mine, "stream": self._mine}
             return bool(claimed)
@@ -147,8 +148,9 @@ class SharedCalls:
             return True
         if not self._owns(entry["call_sid"]):
             return False
-        agreed = self._known(entry["call_sid"]).fields.get("end", NULL) != NULL
-        return agreed or self.link.away or not entry["ended"]
+        known = self._known(entry["call_sid"])
+        agreed = known.fields.get("end", NULL) != NULL
+        return agreed or known.refused or self.link.away or not entry["ended"]
 
     def changed(self, entry: Entry) -> None:
         """Have an entry's changes told soon; never waits."""
@@ -187,7 +189,10 @@ class SharedCalls:
     # Telling and hearing
 
     def _meet(self, call_sid: str, *, whole: bool = False, new: bool = False) -> None:
-        """Tell Redis what is new here of a call, and hear what is new there. Raises AwayError, UnreadableError."""
+        """Tell Redis what is new here of a call, and hear what is new there.
+
+        Raises UnansweredError, UnreadableError.
+        """
         if not SHARED_SID.fullmatch(call_sid):
             return
         known = self._known(call_sid)
@@ -207,7 +212,13 @@ class SharedCalls:
     def _merge(self, call_sid: str, told: Mapping[str, str], *, whole: bool, new: bool) -> Fields:
         values = [self.me, call_sid, "new" if new else "known", self._ttl_s, int(whole)]
         pairs = [part for pair in told.items() for part in pair]
-        answer = self.link.script(scripts.MERGE, [scripts.call_key(call_sid), scripts.CALLS], [*values, *pairs])
+        known = self._known(call_sid)
+        try:
+            answer = self.link.script(scripts.MERGE, [scripts.call_key(call_sid), scripts.CALLS], [*values, *pairs])
+        except RefusedError:
+            known.refused = True
+            raise
+        known.refused = False
         return dict(zip(answer[::2], answer[1::2], strict=True))
 
     def _hear(self, call_sid: str, entry: Entry | None, sent: Fields, found: Fields) -> None:
@@ -267,7 +278,7 @@ class SharedCalls:
     def _meet_quietly(self, call_sid: str) -> None:
         try:
             self._meet(call_sid)
-        except AwayError:
+        except UnansweredError:
             pass
         except Exception:  # one call that cannot be told of must not keep the others from it
             log.exception("sharing a call failed", extra={"call_sid": call_sid})
@@ -284,7 +295,8 @@ class SharedCalls:
             try:
                 if now >= alive_due:
                     alive_due = now + ALIVE_EVERY_S
-                    self._beat()
+                    self._lives.beat()
+                    self._take_over()
                 if now >= round_due:
                     round_due = now + ROUND_S
                     self._to_ask |= dict.fromkeys(stream_registry.registry)
@@ -292,6 +304,8 @@ class SharedCalls:
                 self._tell()
             except AwayError:  # the next beat looks for it
                 alive_due = now + ROUND_S
+            except RefusedError:
+                pass  # the link has said so; what else there is to tell is told in the next turn
             except Exception:  # this greenlet's root: sharing goes on
                 log.exception("sharing failed")
 
@@ -319,35 +333,31 @@ class SharedCalls:
         while self._over:
             call_sid = next(iter(self._over))
             keys = [scripts.call_key(call_sid), scripts.CALLS]
-            self.link.script(scripts.FORGET, keys, [call_sid, self._ttl_s])
+            with suppress(RefusedError):  # it goes by itself some day
+                self.link.script(scripts.FORGET, keys, [call_sid, self._ttl_s])
             del self._over[call_sid]
             self._let_go(call_sid)
 
-    def _beat(self) -> None:
-        """Show that this process lives, and look after the calls of those that do not."""
-        if self.link.away and not self.link.probe():
-            self._patient_until = time.monotonic() + 2 * ALIVE_FOR_S
-            return
-        self.link.ask(lambda: self.link.client.set(scripts.process_key(self.me), "1", ex=ALIVE_FOR_S))
-        if time.monotonic() < self._patient_until:
-            return
-        for call_sid in self.link.script(scripts.TAKE_OVER, [scripts.CALLS], [self._mine]):
-            self._take_over(call_sid)
-
-    def _take_over(self, call_sid: str) -> None:
-        log.warning("its process has died; its call is looked after here", extra={"call_sid": call_sid})
-        try:
-            self._meet(call_sid, whole=True)
-        except UnreadableError as error:
-            log.error("it cannot be read: %s", error, extra={"call_sid": call_sid})
-            self._over[call_sid] = None
-            return
+    def _take_over(self) -> None:
+        """Read the calls of processes that have died: what is left to do for them is done here. Raises AwayError."""
+        while self._lives.taken:
+            call_sid = next(iter(self._lives.taken))
+            log.warning("its process has died; its call is looked after here", extra={"call_sid": call_sid})
+            try:
+                self._meet(call_sid, whole=True)
+            except UnreadableError as error:
+                log.error("it cannot be read: %s", error, extra={"call_sid": call_sid})
+                self._over[call_sid] = None
+            except RefusedError:
+                log.error("Redis does not tell of it", extra={"call_sid": call_sid})
+            del self._lives.taken[call_sid]
 
     def start(self) -> None:
         """Look for Redis; begin to tell and to listen. A Redis that is away keeps nobody from serving."""
-        self._patient_until = time.monotonic() + ALIVE_FOR_S
-        if self.link.probe() or not self.link.away:
-            self._beat()
+        with suppress(UnansweredError):  # the greenlet that tells tries again
+            self.link.probe()
+            if not self.link.away:
+                self._lives.beat()
         for work in (self.run, self._listener.run):
             gevent.spawn(work)
 
@@ -359,8 +369,8 @@ class SharedCalls:
         self._to_tell |= dict.fromkeys(stream_registry.registry)
         try:
             self._tell()
-            self.link.ask(lambda: self.link.client.delete(scripts.process_key(self.me)))
-        except AwayError:
+            self._lives.end()
+        except UnansweredError:
             log.warning("Redis is away: what is left to do for calls is done when their time is over")
         self.link.close()
 

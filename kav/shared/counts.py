@@ -10,7 +10,7 @@ from typing import Final
 
 from kav.call.admission import Counted, Limits, Newcomer
 from kav.shared import scripts
-from kav.shared.link import AwayError, Link
+from kav.shared.link import Link, UnansweredError
 
 HOUR_S: Final = 3600
 MINUTE_S: Final = 60
@@ -47,7 +47,7 @@ if caller_most > 0 then
 end
 if most > 0 then
   for _, sid in ipairs(redis.call('SMEMBERS', KEYS[2])) do
-    local other = redis.call('HMGET', 'kav:call:' .. sid, 'business', 'end', 'admitted')
+    local other = redis.pcall('HMGET', 'kav:call:' .. sid, 'business', 'end', 'admitted')
     if other[1] == business and other[2] == 'null' and other[3] == 'true' then going_on = going_on + 1 end
   end
 end
@@ -84,7 +84,7 @@ class SharedCounts:
         keys = [scripts.call_key(sid), scripts.CALLS, _caller_key(number)]
         try:
             came, going_on = self._link.script(ADMIT, keys, [sid, json.dumps(business), most, caller_most, HOUR_S])
-        except AwayError:
+        except UnansweredError:
             return None
         return Counted(int(came), int(going_on))
 
@@ -93,14 +93,14 @@ class SharedCounts:
         keys = [scripts.call_key(newcomer.call_sid), _caller_key(newcomer.number)]
         try:
             self._link.script(WITHDRAW, keys, [newcomer.call_sid])
-        except AwayError:
+        except UnansweredError:
             log.warning("a call is counted that was turned away", extra={"call_sid": newcomer.call_sid})
 
     def place(self, ticket: str, per_minute: int) -> float | None:
         """Count a call that is to be placed; returns seconds to wait first, None: nobody knows."""
         try:
             return int(self._link.script(ENTER, ["kav:placed"], [ticket, MINUTE_S, per_minute])) / 1000
-        except AwayError:
+        except UnansweredError:
             return None
 
 

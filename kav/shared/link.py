@@ -1,35 +1,73 @@
 """The connection to Redis: short waits, few sockets, and a switch that spares everybody a server that is away.
 
+    UnansweredError          what was asked is not known to have been done
+    ├── AwayError            Redis cannot be reached, or cannot serve anybody now
+    └── RefusedError         it is there, and refuses this request; or this process has no connection free for it
+
 After the first failure nobody asks Redis any more until `probe` has found it again, so that a webhook waits once at
-most and then never. All moments that leave this process are of Redis's own clock: no two machines agree on theirs.
+most and then never. A request that is refused fails alone: one bad key keeps nobody from the others. All moments that
+leave this process are of Redis's own clock: no two machines agree on theirs.
 """
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeVar, cast
 
 import gevent
 import redis
+from gevent.lock import BoundedSemaphore
 from redis.backoff import NoBackoff
+from redis.exceptions import MasterDownError, ReadOnlyError
 from redis.retry import Retry
 
 TIMEOUT_S: Final = 0.5
 """Of a connect, and of an answer, each; Redis takes a fraction of a millisecond."""
 
 WHOLE_S: Final = 1.0
-"""Of everything that one request takes, looking up the server's name among it: a webhook waits no longer."""
+"""Of everything that one request takes, looking up the server's name among it."""
 
 MAX_CONNECTIONS: Final = 16
-"""Of one process: small Redis plans allow 20 to 40 in all. Who finds none free waits, within `WHOLE_S`."""
+"""Of one process, beside the one that listens: small Redis plans allow 20 to 40 in all."""
+
+FREE_S: Final = 0.5
+"""How long who finds none free waits for one: a busy moment, which says nothing about Redis."""
+
+AGAIN_S: Final = 600.0
+"""How soon the same kind of refusal is logged again."""
+
+AWAY: Final = (redis.ConnectionError, redis.TimeoutError, ReadOnlyError, MasterDownError, OSError)
+"""No connection, no answer, a server that still loads, or one that another has replaced."""
+
+REMEDIES: Final[Mapping[str, str]] = {
+    "OutOfMemoryError": "it is full: give it more memory, or let nobody else use it",
+    "NoPermissionError": "let its user run scripts and publish, and reach the keys and channels `kav:*`",
+    "WRONGTYPE": "somebody else writes keys that begin with `kav:`: give Kav a Redis, or a database number, of its own",
+    "BUSY": "somebody's script holds it up: let nobody else use it",
+    "MISCONF": "it cannot write its snapshots, so it takes no changes: turn snapshots off, or mend its disk",
+}
+
+PROBE: Final = """
+-- KEYS a key that nobody reads. A server that can be read and not written to is not back.
+redis.call('SET', KEYS[1], '1', 'EX', 10)
+return 1
+"""
 
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
 
-class AwayError(Exception):
-    """Redis cannot be reached, or was not a moment ago; `stream_registry` alone says how calls are."""
+class UnansweredError(Exception):
+    """What was asked is not known to have been done; `stream_registry` alone says how calls are."""
+
+
+class AwayError(UnansweredError):
+    """Redis cannot be reached, or was not a moment ago."""
+
+
+class RefusedError(UnansweredError):
+    """Redis is there, and this request has failed all the same."""
 
 
 class Link:
@@ -39,14 +77,18 @@ class Link:
         pool = redis.BlockingConnectionPool.from_url(
             url,
             decode_responses=True,
+            encoding_errors="replace",  # whoever writes no UTF-8 has written nothing that can be read
             socket_timeout=TIMEOUT_S,
             socket_connect_timeout=TIMEOUT_S,
-            max_connections=MAX_CONNECTIONS,
+            max_connections=MAX_CONNECTIONS + 1,
             timeout=TIMEOUT_S,
             retry=Retry(NoBackoff(), 0),  # what failed may have been done: the caller knows whether to repeat it
             **({} if verifies_tls or not url.startswith("rediss") else {"ssl_cert_reqs": "none"}),
         )
         self.client: redis.Redis = redis.Redis(connection_pool=pool)
+        self._free = BoundedSemaphore(MAX_CONNECTIONS)
+        self._logged: dict[str, float] = {}
+        """When each kind of refusal was last logged."""
         self.away_since: float | None = None
         """Monotonic seconds; None while all is well."""
         self._shift: float | None = None
@@ -65,7 +107,7 @@ class Link:
         return self._shift
 
     def script(self, text: str, keys: Iterable[str], values: Iterable[object]) -> Any:  # noqa: ANN401 - Redis's
-        """Run a script, which is one step for everybody. Raises AwayError."""
+        """Run a script, which is one step for everybody. Raises UnansweredError."""
         run = self._scripts.get(text) or self._scripts.setdefault(text, self.client.register_script(text))
         return self.ask(lambda: run(keys=list(keys), args=list(values)))
 
@@ -74,20 +116,25 @@ class Link:
 
         Raises:
             AwayError: it does not, or was away already; it may have done what it was asked all the same.
+            RefusedError: it is there, and refuses; or too much is being asked at once.
         """
         if self.away:
             raise AwayError("Redis is away")
         return self._bounded(request)
 
     def probe(self) -> bool:
-        """Ask whether Redis is there; returns whether it has just come back."""
+        """Ask whether Redis is there, and takes changes; returns whether it has just come back."""
         was_away = self.away
         try:
             now = cast("tuple[int, int]", self._bounded(self.client.time))
+            if self._shift is None:
+                self._shift = now[0] + now[1] / 1e6 - time.monotonic()
+            if was_away:
+                self._bounded(lambda: self.client.eval(PROBE, 1, "kav:probe"))
         except AwayError:
             return False
-        if self._shift is None:
-            self._shift = now[0] + now[1] / 1e6 - time.monotonic()
+        except RefusedError:
+            pass  # whoever refuses is there
         self.away_since = None
         if was_away:
             log.warning("Redis is back: calls are shared with the other processes again")
@@ -99,18 +146,43 @@ class Link:
         self.client.connection_pool.disconnect()
 
     def _bounded(self, request: Callable[[], T]) -> T:
+        if not self._free.acquire(timeout=FREE_S):
+            raise self._refused("no connection", "this process has asked for more than it has connections for")
         try:
             with gevent.Timeout(WHOLE_S, AwayError("Redis did not answer in time")):
                 return request()
-        except (redis.RedisError, OSError, AwayError) as error:
+        except (*AWAY, AwayError) as error:
             self._lost(error)
             raise AwayError(str(error)) from error
+        except redis.RedisError as error:
+            raise self._refused(*_told(error)) from error
+        finally:
+            self._free.release()
+
+    def _refused(self, kind: str, said: str) -> RefusedError:
+        """Return the error to raise; each kind is logged once in a while, however often it happens."""
+        now = time.monotonic()
+        if now - self._logged.get(kind, -AGAIN_S) >= AGAIN_S:
+            self._logged[kind] = now
+            remedy = REMEDIES.get(kind, "look at the server's own log, and at who else uses it")
+            log.error("Redis refuses a request (%s: %s); what it was about is not shared: %s", kind, said, remedy)
+        return RefusedError(f"{kind}: {said}")
 
     def _lost(self, error: Exception) -> None:
         if self.away_since is None:
             self.away_since = time.monotonic()
+            self.client.connection_pool.reset()  # whoever connects next asks the name's server anew
             log.error(
                 "Redis cannot be reached (%s): calls go on, each in the process that carries it; new ones are served "
                 "where their media socket comes to the process that answered. Check REDIS_URL and the server",
                 type(error).__name__,
             )
+
+
+def _told(error: redis.RedisError) -> tuple[str, str]:
+    """Return what Redis, or the client, calls the error, and what it says, without what it quotes."""
+    said = str(error).rpartition("caused error: ")[2]
+    code, _, text = said.partition(" ")
+    if type(error) is redis.ResponseError and code.isupper():
+        return code, text.partition("'")[0][:120]
+    return type(error).__name__, said.partition("'")[0][:120]

@@ -13,7 +13,7 @@ from typing import Final, cast
 from kav.call.flow import Flow
 from kav.call.plain import UnreadableError, pack, unpack
 from kav.dialling import AnsweredBy
-from kav.shared.link import AwayError, Link
+from kav.shared.link import Link, UnansweredError
 from kav.shared.scripts import CALLS
 from kav.tickets import TTL_S, Order, Tickets
 
@@ -42,10 +42,10 @@ local clock = redis.call('TIME')
 local now = clock[1] + clock[2] / 1000000
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
 for _, other in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
-  if other ~= ARGV[1] and redis.call('HGET', 'kav:ticket:' .. other, 'to') == ARGV[2] then return 0 end
+  if other ~= ARGV[1] and redis.pcall('HGET', 'kav:ticket:' .. other, 'to') == ARGV[2] then return 0 end
 end
 for _, sid in ipairs(redis.call('SMEMBERS', KEYS[3])) do
-  local call = redis.call('HMGET', 'kav:call:' .. sid, 'call', 'end')
+  local call = redis.pcall('HMGET', 'kav:call:' .. sid, 'call', 'end')
   if call[1] and call[2] == 'null' then
     local read, told = pcall(cjson.decode, call[1])
     if read and type(told) == 'table' then
@@ -78,7 +78,7 @@ class SharedTickets(Tickets):
         values = [ticket, order.to, json.dumps(self._plain(order)), round(self._ttl_s)]
         try:
             kept = bool(self._link.script(KEEP, [_key(ticket), TICKETS, CALLS], values))
-        except AwayError:
+        except UnansweredError:
             log.warning("a call is ordered that this process alone knows of")
             return super().keep(ticket, order)
         if kept:
@@ -92,7 +92,7 @@ class SharedTickets(Tickets):
             return None
         try:
             found = self._link.script(FIND, [_key(ticket)], [call_sid])
-        except AwayError:
+        except UnansweredError:
             return super().find(ticket, call_sid, now)
         if not found:
             self._forget_used(ticket)
@@ -110,7 +110,7 @@ class SharedTickets(Tickets):
         super().found(ticket, order, answered_by)
         try:
             self._link.script(FOUND, [_key(ticket)], [answered_by])
-        except AwayError:
+        except UnansweredError:
             log.warning("what answered a call is known to this process alone")
 
     def drop(self, ticket: str) -> None:
@@ -119,7 +119,7 @@ class SharedTickets(Tickets):
         self._told.discard(ticket)
         try:
             self._link.ask(lambda: self._delete(ticket))
-        except AwayError:
+        except UnansweredError:
             return  # it ends by itself
 
     def knows(self, call_sid: str) -> bool:
@@ -128,7 +128,7 @@ class SharedTickets(Tickets):
             return bool(call_sid)
         try:
             return call_sid in self._link.ask(lambda: self._column("call")).values()
-        except AwayError:
+        except UnansweredError:
             return False
 
     def numbers(self, now: float) -> Iterable[str]:
@@ -136,7 +136,7 @@ class SharedTickets(Tickets):
         told = set(self._told)
         try:
             others = self._link.ask(lambda: self._column("to"))
-        except AwayError:
+        except UnansweredError:
             return super().numbers(now)
         for ticket in told - set(others):
             self._forget_used(ticket)
@@ -175,7 +175,8 @@ class SharedTickets(Tickets):
         with client.pipeline() as together:
             for ticket in tickets:
                 together.hget(_key(ticket), field)
-            return {ticket: held for ticket, held in zip(tickets, together.execute(), strict=True) if held}
+            found = together.execute(raise_on_error=False)  # one that is no order is none
+        return {ticket: held for ticket, held in zip(tickets, found, strict=True) if isinstance(held, str)}
 
 
 def _key(ticket: str) -> str:

@@ -51,7 +51,8 @@ return short
 
 CLAIM: Final = """
 -- KEYS call. ARGV me (JSON), sid, token (JSON), me. The token was compared in constant time before; here it is used up,
--- so that of several who bring it one has the stream. Returns 1 for that one.
+-- so that of several who bring it one has the stream. Returns 1 for that one, -1 for a call that Redis does not know.
+if redis.call('EXISTS', KEYS[1]) == 0 then return -1 end
 if redis.call('HGET', KEYS[1], 'token') ~= ARGV[3] or redis.call('HGET', KEYS[1], 'end') ~= 'null' then return 0 end
 redis.call('HSET', KEYS[1], 'token', 'null', 'owner', ARGV[1], 'stream', ARGV[1])
 redis.call('PUBLISH', 'kav:changed', ARGV[4] .. ' ' .. ARGV[2] .. ' null')
@@ -64,11 +65,14 @@ TAKE_OVER: Final = """
 local taken, lives = {}, {}
 for _, sid in ipairs(redis.call('SMEMBERS', KEYS[1])) do
   local call = 'kav:call:' .. sid
-  local owner = redis.call('HGET', call, 'owner')
-  if not owner then
+  local owner = redis.pcall('HGET', call, 'owner')
+  if type(owner) ~= 'string' then
     redis.call('SREM', KEYS[1], sid)
   elseif owner ~= ARGV[1] then
-    if lives[owner] == nil then lives[owner] = redis.call('EXISTS', 'kav:process:' .. cjson.decode(owner)) == 1 end
+    if lives[owner] == nil then
+      local read, process = pcall(cjson.decode, owner)
+      lives[owner] = read and type(process) == 'string' and redis.call('EXISTS', 'kav:process:' .. process) == 1
+    end
     local streams = redis.call('HGET', call, 'stream') ~= 'null' and redis.call('HGET', call, 'end') == 'null'
     if not lives[owner] and not streams then
       redis.call('HSET', call, 'owner', ARGV[1])

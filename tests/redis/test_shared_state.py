@@ -78,7 +78,7 @@ def test_nobody_claims_a_call_that_is_over_or_with_another_token(link: Link, cha
     call = told(link)
     merge(link, "b", call, change)
     assert claim(link, "c", call) == 0
-    assert claim(link, "c", "CA-unknown") == 0
+    assert claim(link, "c", "CA-unknown") == -1
 
 
 def test_the_first_end_and_the_first_terminal_status_win_for_everybody(link: Link) -> None:
