@@ -39,6 +39,7 @@ import routes_twilio
 import stream_registry
 import twilio_gate
 from call_admission import Admission
+from call_placed import Placed
 from drain import drain
 from kav import commands, console, log
 from kav.after_call import AfterCall
@@ -105,10 +106,11 @@ def create_app(settings: Settings | None = None) -> Flask:
     app = Flask(__name__, static_folder=None)
     app.config.update(MAX_CONTENT_LENGTH=routes_twilio.MAX_FORM_BYTES, KAV_SETTINGS=settings)
     after_call = AfterCall(settings, records, rest)
-    aftermath = call_aftermath.Aftermath(settings, records, rest, after_call)
     shared = open_shared(settings, phrases)
     tickets = shared.tickets if shared is not None else Tickets()
     counts = shared.counts if shared is not None else None
+    placed = Placed(records, rest, tickets, routes_calls.RING_S + settings.TERMINAL_STATUS_S)
+    aftermath = call_aftermath.Aftermath(settings, records, rest, after_call, placed)
     gate, admission = twilio_gate.Gate(settings), Admission(settings, media, counts)
     twilio = routes_twilio.Desk(settings, media, records, phrases, flows, tickets, admission)
     parts_of = (settings, records, rest, media, aftermath, after_call, flows, twilio, admission, shared)
@@ -116,7 +118,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     if shared is not None:
         shared.init_app(app)
     routes_twilio.init_app(app, twilio, gate)
-    parts = routes_calls.Parts(settings, flows, media, records, rest, tickets, counts)
+    parts = routes_calls.Parts(settings, flows, media, records, rest, tickets, counts, placed)
     call_desk = routes_calls.CallDesk(parts)
     routes_calls.init_app(app, call_desk)
     routes_records.init_app(app, routes_records.RecordDesk(parts), call_desk)

@@ -14,6 +14,7 @@ import gevent
 from gevent.event import Event
 
 import stream_registry
+from call_placed import Placed
 from kav import metrics
 from kav.after_call import AfterCall, report_of
 from kav.call.actions import RESUMABLE
@@ -34,7 +35,15 @@ log = logging.getLogger(__name__)
 class Aftermath:
     """One greenlet that walks the registry twice a second."""
 
-    def __init__(self, settings: Settings, records: Records, rest: TwilioRest, after_call: AfterCall) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        records: Records,
+        rest: TwilioRest,
+        after_call: AfterCall,
+        placed: Placed | None = None,
+    ) -> None:
+        self.placed = placed
         self._records = records
         self._rest = rest
         self._after_call = after_call
@@ -76,6 +85,8 @@ class Aftermath:
                     self._do(chore, entry)
             except Exception:  # this greenlet's root, an entry at a time
                 log.exception("aftermath failed", extra={"call_sid": entry["call_sid"]})
+        if self.placed is not None:
+            self.placed.look(now)
 
     def _do(self, chore: Chore, entry: Entry) -> None:
         entry["chores_done"].add(chore)

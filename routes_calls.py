@@ -25,6 +25,7 @@ from werkzeug.exceptions import HTTPException
 import realtime_prompt_builder as prompt
 import stream_registry
 from call_admission import spent_out
+from call_placed import Placed
 from kav.bearer import is_bearer
 from kav.call.admission import Counts
 from kav.call.flow import Flow
@@ -105,6 +106,8 @@ class Parts:
     tickets: Tickets
     counts: Counts | None = None
     """What several processes count together."""
+    placed: Placed | None = None
+    """Who looks after calls of which nothing is heard."""
 
 
 class CallDesk:
@@ -247,6 +250,8 @@ class CallDesk:
             self._parts.tickets.drop(ticket)
             log.warning("no call was placed: %s", error)
             raise _no_call(error) from error
+        if self._parts.placed is not None:
+            self._parts.placed.expect(call_sid, ticket)
         self._parts.records.save_call(
             call_sid, direction="outbound", business=order.flow.id, from_number=order.from_, to_number=order.to
         )

@@ -21,7 +21,7 @@ FLOORS = [
         "kav.commands",
         "kav.console",
     ),
-    ("media_desk", "call_admission", "twilio_answers"),
+    ("media_desk", "call_admission", "call_placed", "twilio_answers"),
     ("media_ws_ai", "kav.after_call", "kav.shared"),
     (
         "realtime_prompt_builder",
