@@ -2,14 +2,17 @@
 
 A trigger is the moment at which a stand-in did what ends a stream: the caller hung up, Twilio reported the end, the
 socket was lost. From then on both peers wait for Kav's close frame and FIN. What nobody could do anything about is told
-apart: the process was stopped or the machine stood still meanwhile, or the peer did not read.
+apart: the process was stopped, the machine had no time for it, or the peer did not read.
 """
 
 import asyncio
+import os
 import time
+from bisect import bisect
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from rehearsal.peer import Peer
 
@@ -18,38 +21,57 @@ Span = tuple[float, float]
 
 LOOK_EVERY_S = 0.05
 STANDS_STILL_S = 0.25
-"""How late the stand-ins' own loop may be; beyond it, it is the machine that stood still, and their clocks with it."""
+"""What a busy machine may keep from an end, and it still counts; one that lost more, and half of its time, tells nothing
+of Kav."""
 
 
 @dataclass
 class Stillness:
-    """When nothing could happen: the process was stopped, or the stand-ins themselves came round late."""
+    """When nothing could happen: the process was stopped, or the machine gave it, or the stand-ins, no time."""
 
     spans: list[Span] = field(default_factory=list)
     lags_s: list[float] = field(default_factory=list)
+    """How late the stand-ins' own loop came round."""
+    _waited: list[Span] = field(default_factory=list)
+    """At each look: when it was, and how long both processes had waited for a processor until then."""
 
-    def within(self, since: float, until: float) -> float:
-        """Return how many seconds of that time nothing could happen; overlapping spans count twice."""
-        return sum(max(0.0, min(until, end) - max(since, begin)) for begin, end in self.spans)
+    def lost_s(self, since: float, until: float) -> float:
+        """Return how much of that time was no time at all."""
+        stopped_s = sum(max(0.0, min(until, end) - max(since, begin)) for begin, end in self.spans)
+        return stopped_s + self._waited_by(until, up=True) - self._waited_by(since, up=False)
+
+    def _waited_by(self, at: float, *, up: bool) -> float:
+        """How long both had waited at the look before `at`, or, `up`, the look after it."""
+        place = bisect(self._waited, (at, 0.0)) - (0 if up else 1)
+        return self._waited[min(max(place, 0), len(self._waited) - 1)][1] if self._waited else 0.0
 
     @asynccontextmanager
-    async def watched(self) -> AsyncIterator[None]:
-        """Note how late the stand-ins' loop comes round while the block lasts."""
-        task = asyncio.create_task(self._watch())
+    async def watched(self, kav_pid: int) -> AsyncIterator[None]:
+        """Note what the machine withholds while the block lasts."""
+        task = asyncio.create_task(self._watch(kav_pid))
         try:
             yield
         finally:
             task.cancel()
             await asyncio.wait([task])
 
-    async def _watch(self) -> None:
+    async def _watch(self, kav_pid: int) -> None:
         while True:
             began = time.monotonic()
+            self._waited.append((began, _waited_s(kav_pid) + _waited_s(os.getpid())))
             await asyncio.sleep(LOOK_EVERY_S)
             lag_s = time.monotonic() - began - LOOK_EVERY_S
             self.lags_s.append(lag_s)
             if lag_s > STANDS_STILL_S:
                 self.spans.append((began, time.monotonic()))
+
+
+def _waited_s(pid: int) -> float:
+    """Return how long a process's first thread has waited for a processor in its life; 0 where no kernel tells."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+    except (FileNotFoundError, IndexError):
+        return 0.0
 
 
 @dataclass(frozen=True)
@@ -100,7 +122,7 @@ class Ghosts:
         ends = [(peer, gone_at) for peer in trigger.peers if (gone_at := gone(peer)) is not None]
         heard = [(peer, gone_at) for peer, gone_at in ends if not deafness.met(peer, trigger.at, gone_at)]
         last = max((gone_at for _, gone_at in heard), default=trigger.at)
-        if not heard or still.within(trigger.at, last) > 0:
+        if not heard or still.lost_s(trigger.at, last) > max(STANDS_STILL_S, (last - trigger.at) / 2):
             self.excused += 1  # one that was never closed at all is counted where open sockets are
             return
         self.ms.append(max(0.0, last - trigger.at) * 1000)

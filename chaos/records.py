@@ -126,7 +126,7 @@ def _was_taken(stream: MediaStream, talker: Talker, still: Stillness) -> bool:
         return bool(stream.received)
     if peer.close_code in ENDED and stream not in talker.triggers:
         return True
-    return peer.close_code != REFUSED and end - started_at - still.within(started_at, end) > TAKEN_WITHIN_S
+    return peer.close_code != REFUSED and end - started_at - still.lost_s(started_at, end) > TAKEN_WITHIN_S
 
 
 def _read_for_sure(session: ModelSession, still: Stillness) -> int:
@@ -135,7 +135,7 @@ def _read_for_sure(session: ModelSession, still: Stillness) -> int:
     ends = [at for at in (peer.close_frame_at, gone(peer)) if at is not None]
     end = min(ends, default=0.0)
     done = (at for at, event in session.sent if event["type"] == "response.done")
-    return sum(end - at - still.within(at, end) > UNDER_WAY_S for at in done)
+    return sum(end - at - still.lost_s(at, end) > UNDER_WAY_S for at in done)
 
 
 def kept_by(servers: Servers) -> dict[str, Kept]:

@@ -17,7 +17,9 @@ from rehearsal.world import World
 
 AT_A_TIME = 40
 CALL_S = 1.0
-LOOKS = 8
+LOOKS, SHORT_LOOKS, SHORT = 8, 4, 1000
+"""How often it is looked at: in a soak of fewer than `SHORT` calls each look takes longer than the calls."""
+
 COUNTED = ("open sockets", "open files", "threads", "greenlets", "models", "sockets")
 IN_PASSING = 5
 """Of what comes and goes: a request of Twilio's, a thread of a pool's."""
@@ -33,25 +35,29 @@ async def soak(servers: Servers, calls: int, seed: int) -> Report:
     """So many calls, looked at from time to time."""
     report, chance, still = Report("soak"), random.Random(seed), Stillness()
     settings = {**SETTINGS, **servers.settings}
-    async with World(settings, speak=lambda text, language: hum(text[:4], language)) as world, still.watched():
+    async with (
+        World(settings, speak=lambda text, language: hum(text[:4], language)) as world,
+        still.watched(world.kav.pid),
+    ):
         table, looks, wrong = Table(report, f"{calls} calls"), list[Figures](), 0
-        for part in range(LOOKS):
-            first = part * calls // LOOKS
-            talkers = await _some(world, range(first, (part + 1) * calls // LOOKS), chance)
+        parts = LOOKS if calls >= SHORT else SHORT_LOOKS
+        for part in range(parts):
+            upto = (part + 1) * calls // parts
+            talkers = await _some(world, range(part * calls // parts, upto), chance)
             found = records.incomplete(servers, talkers, still)
             records.show(world, found)
             wrong += len(found)
             _forget(world, talkers)
             looks.append(await _figures(world, servers))
-            table.row(calls=(part + 1) * calls // LOOKS, **looks[-1])
+            table.row(calls=upto, **looks[-1])
         report.promise("calls whose record is not complete", wrong, 0, "calls")
         _judge_growth(report, looks, calls)
     return report
 
 
 def _judge_growth(report: Report, looks: Sequence[Figures], calls: int) -> None:
-    """Hold the figures after each eighth of the calls to what they were after the first quarter, and after the half."""
-    early, half, late = looks[LOOKS // 4 - 1], looks[LOOKS // 2 - 1], looks[-1]
+    """Hold the figures after the last call to what they were after the first quarter, and after the half."""
+    early, half, late = looks[len(looks) // 4 - 1], looks[len(looks) // 2 - 1], looks[-1]
     grown_kb = (late["rss_mb"] - half["rss_mb"]) * 1024
     limit_kb = KB_A_CALL + NOISE_MB * 1024 / (calls / 2)
     report.promise("memory over the second half, a call", max(0.0, grown_kb / (calls / 2)), limit_kb, "KB")

@@ -21,11 +21,11 @@ GHOST_MS: Final = 1000.0
 CROSSED: Final = ("cancel-not-active",)
 """Crosses with the model's own end on the wire, above all when a process stands still; to the API it is no error."""
 
-GROWS: Final = {"pooled connections": MAX_CONNECTIONS, "threads": 12, "rss_mb": 32}
+GROWS: Final = {"pooled connections": 2 * MAX_CONNECTIONS, "threads": 12, "rss_mb": 32}
 """What may be there after a storm beyond what was before: what pools keep or let go as they like (connections to Redis,
 the database and Twilio's REST API; threads that look up names), and what an allocator keeps of so many calls."""
 
-MEASURED: Final = 20
+MEASURED: Final = 10
 """Ends whose ghost must have been measured, or nothing was shown."""
 
 MOST_KINDS: Final = 0.8
@@ -130,7 +130,9 @@ def _tell_ghosts(report: Report, seen: Seen, ghosts: Ghosts, own: Sequence[float
     table, lags_ms = Table(report, "socket ghosts, ms"), [lag_s * 1000 for lag_s in seen.still.lags_s]
     for by, ms in (("the peers' clocks", ghosts.ms), ("Kav's own", own), ("the peers' own lag", lags_ms)):
         table.row(by=by, ends=len(ms), p50=percentile(ms, 0.5), p99=percentile(ms, 0.99), longest=max(ms, default=0.0))
-    print(f"    {ghosts.excused} ends of a process that was stopped, or of peers that did not read, are not among them")
+    print(
+        f"    {ghosts.excused} ends are not among them: the process was stopped, had no time, or the peer did not read"
+    )
     by_length = sorted(zip(ghosts.ms, ghosts.whose, strict=True), key=lambda ghost: -ghost[0])
     for ghost_ms, trigger in by_length[:3]:
         if ghost_ms > GHOST_MS:

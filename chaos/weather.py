@@ -33,7 +33,10 @@ async def storm(servers: Servers, calls: int, seconds: float, seed: int) -> Repo
     """So many calls at a time, for so long, and everything that can fail does."""
     report, chance, still = Report("storm"), random.Random(seed), Stillness()
     settings = {**SETTINGS, **servers.settings}
-    async with World(settings, speak=lambda text, language: hum(text[:4], language)) as world, still.watched():
+    async with (
+        World(settings, speak=lambda text, language: hum(text[:4], language)) as world,
+        still.watched(world.kav.pid),
+    ):
         await _first_calls(world, chance)
         pooled = [*servers.ports, urlsplit(world.twilio.rest_url).port or 0]
         before = await _settled(world, pooled, {})

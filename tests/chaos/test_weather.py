@@ -40,6 +40,10 @@ def test_a_ghost_lasts_until_the_later_of_both_fins() -> None:
 def test_a_process_that_was_stopped_meanwhile_is_told_apart() -> None:
     ghosts = measured(Trigger("CA1", "end", 10.0, [peer(11.6)]), still=Stillness(spans=[(9.0, 10.5)]))
     assert (ghosts.ms, ghosts.excused) == ([], 1)
+    waited = Stillness(_waited=[(9.9, 1.0), (10.5, 1.1), (11.0, 1.6), (11.9, 1.6)])
+    assert measured(Trigger("CA1", "end", 10.0, [peer(10.9)]), still=waited).excused == 1
+    assert measured(Trigger("CA1", "end", 10.0, [peer(11.9)]), still=waited).ms == [pytest.approx(1900)]
+    assert measured(Trigger("CA1", "end", 10.0, [peer(10.4)]), still=waited).ms == [pytest.approx(400)]
     assert measured(Trigger("CA1", "end", 10.0, [peer(10.1)]), still=Stillness(spans=[(8.0, 9.9)])).excused == 0
 
 
