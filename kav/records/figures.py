@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from math import ceil
+from statistics import median
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, func, select
@@ -36,7 +38,7 @@ class Figures:
     duration_s: int
     cost_micro_usd: int
     unpriced: int
-    """Calls that talked and whose cost nobody knows."""
+    """Calls of whose cost some part, or all, is not known; what is known of it is in the sum."""
     socket_ghost: Spread
     line_ghost: Spread
     reaction: Spread
@@ -53,9 +55,9 @@ class Figures:
 def figures(connection: Connection, since: datetime, until: datetime) -> Figures:
     """Add up the calls that were created in [since, until); both time zone aware."""
     within = (CALLS.c.created_at >= since, CALLS.c.created_at < until)
-    columns = ("direction", "flow_done", "barge_ins", "duration_s", "cost_micro_usd", "end_reason", "created_at")
-    ghosts = ("socket_ghost_ms", "line_ghost_ms", "started_at")
-    query = select(*(CALLS.c[name] for name in (*columns, *ghosts))).where(*within).limit(MOST_CALLS)
+    columns = ("direction", "flow_done", "barge_ins", "duration_s", "end_reason", "created_at")
+    costs, ghosts = ("cost_micro_usd", "cost_is_partial"), ("socket_ghost_ms", "line_ghost_ms")
+    query = select(*(CALLS.c[name] for name in (*columns, *costs, *ghosts))).where(*within).limit(MOST_CALLS)
     calls = connection.execute(query).all()
     reasons = [call.end_reason for call in calls if call.end_reason]
     return Figures(
@@ -66,7 +68,7 @@ def figures(connection: Connection, since: datetime, until: datetime) -> Figures
         barge_ins=sum(call.barge_ins or 0 for call in calls),
         duration_s=sum(call.duration_s or 0 for call in calls),
         cost_micro_usd=sum(call.cost_micro_usd or 0 for call in calls),
-        unpriced=sum(call.cost_micro_usd is None and call.socket_ghost_ms is not None for call in calls),
+        unpriced=sum(bool(call.cost_is_partial) for call in calls),
         socket_ghost=spread([call.socket_ghost_ms for call in calls]),
         line_ghost=spread([call.line_ghost_ms for call in calls]),
         reaction=spread(_reactions(connection, within)),
@@ -85,13 +87,11 @@ def cost_micro_usd(connection: Connection, since: datetime, until: datetime) -> 
 
 
 def spread(measured: Sequence[Any]) -> Spread:
-    """Return how values spread; None among them was not measured."""
+    """Return how values spread; None among them was not measured. p95 is a value that was measured (nearest rank)."""
     values = sorted(float(value) for value in measured if value is not None)
     if not values:
         return Spread(0, None, None, None)
-    return Spread(
-        len(values), values[len(values) // 2], values[min(len(values) - 1, len(values) * 95 // 100)], values[-1]
-    )
+    return Spread(len(values), median(values), values[ceil(len(values) * 0.95) - 1], values[-1])
 
 
 def _reactions(connection: Connection, within: Sequence[ColumnElement[bool]]) -> list[Any]:

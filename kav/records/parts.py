@@ -163,20 +163,17 @@ def _key(record: PartRecord) -> str | int:
 @cache
 def _count(table: Table) -> Executable | None:
     """The statement that counts the rows of a table into their call, for the tables of which a call's row tells."""
-    counted: dict[Table, tuple[str, Any]] = {
-        ANSWERS: ("answered_steps", func.sum(case((ANSWERS.c.unanswered.is_(None), 1), else_=0))),
-        STREAMS: ("barge_ins", func.sum(STREAMS.c.barge_ins)),
-        USAGE: ("cost_micro_usd", _cost()),
+    cost = USAGE.c.cost_micro_usd
+    counted: dict[Table, dict[str, Any]] = {
+        ANSWERS: {"answered_steps": func.sum(case((ANSWERS.c.unanswered.is_(None), 1), else_=0))},
+        STREAMS: {"barge_ins": func.sum(STREAMS.c.barge_ins)},
+        USAGE: {"cost_micro_usd": func.sum(cost), "cost_is_partial": func.count(cost) < func.count()},
     }
     if table not in counted:
         return None
-    column, sum_of = counted[table]
     of_call: BindParameter[str] = bindparam("of_call")
-    total: Select[Any] = select(sum_of).where(table.c.call_sid == of_call)
-    return update(CALLS).where(CALLS.c.call_sid == of_call).values({column: total.scalar_subquery()})
-
-
-def _cost() -> Any:  # noqa: ANN401 - an SQL expression of any type
-    """A sum that is unknown as long as any part of it is: half a cost would be a guess."""
-    cost = USAGE.c.cost_micro_usd
-    return case((func.count(cost) == func.count(), func.sum(cost)))
+    sums: dict[str, Select[Any]] = {
+        column: select(sum_of).where(table.c.call_sid == of_call) for column, sum_of in counted[table].items()
+    }
+    values = {column: total.scalar_subquery() for column, total in sums.items()}
+    return update(CALLS).where(CALLS.c.call_sid == of_call).values(values)

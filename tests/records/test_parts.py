@@ -101,10 +101,13 @@ def test_usage_only_grows_and_the_call_costs_the_sum_of_its_models(connection: C
     assert stored["cost_micro_usd"] == 8744
 
 
-def test_a_model_without_a_price_leaves_the_calls_cost_unknown(connection: Connection) -> None:
-    save(connection, "usage", "gpt-realtime-2.1", cost_micro_usd=7206)
+def test_a_model_without_a_price_leaves_the_calls_cost_that_of_the_others_and_says_so(connection: Connection) -> None:
     save(connection, "usage", "gpt-of-tomorrow", input_text=5)
-    assert call(connection)["cost_micro_usd"] is None
+    assert (call(connection)["cost_micro_usd"], call(connection)["cost_is_partial"]) == (None, True)
+    save(connection, "usage", "gpt-realtime-2.1", cost_micro_usd=7206)
+    assert (call(connection)["cost_micro_usd"], call(connection)["cost_is_partial"]) == (7206, True)
+    save(connection, "usage", "gpt-of-tomorrow", cost_micro_usd=4)
+    assert (call(connection)["cost_micro_usd"], call(connection)["cost_is_partial"]) == (7210, False)
 
 
 def test_a_calls_barge_ins_are_those_of_all_its_streams(connection: Connection) -> None:

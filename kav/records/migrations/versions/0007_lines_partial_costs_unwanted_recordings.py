@@ -21,6 +21,11 @@ def upgrade() -> None:
         sa.Column("recording_sid", sa.String(64), primary_key=True),
         sa.Column("since", sa.DateTime(timezone=True), nullable=False),
     )
+    op.execute(
+        "UPDATE calls SET cost_is_partial = TRUE, cost_micro_usd = "
+        "(SELECT sum(usage.cost_micro_usd) FROM usage WHERE usage.call_sid = calls.call_sid) "
+        "WHERE cost_micro_usd IS NULL AND call_sid IN (SELECT call_sid FROM usage)"
+    )
 
 
 def downgrade() -> None:

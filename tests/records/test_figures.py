@@ -1,0 +1,80 @@
+"""Guards what a day's calls add up to: each figure from the calls that have it, and from no other."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import Connection
+
+from kav.records import repository
+from kav.records.figures import Figures, Spread, cost_micro_usd, figures, spread
+from kav.records.parts import PartRecord
+from kav.records.repository import CallFields, CallRecord
+
+NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+DAY = (NOON - timedelta(hours=1), NOON + timedelta(hours=1))
+
+
+def save(connection: Connection, number: int, **known: object) -> None:
+    fields: CallFields = {"created_at": NOON, **known}  # type: ignore[typeddict-item]  # the fields' own names
+    repository.save(connection, CallRecord(f"CA{number}", fields, NOON))
+
+
+def used(connection: Connection, number: int, model: str, cost: int | None) -> None:
+    repository.save(
+        connection, PartRecord("usage", f"CA{number}", model, {"responses": 1, "cost_micro_usd": cost}, NOON)
+    )
+
+
+def today(connection: Connection) -> Figures:
+    return figures(connection, *DAY)
+
+
+def test_the_known_part_of_a_cost_counts_for_the_figure_and_for_the_cap(connection: Connection) -> None:
+    save(connection, 1)
+    used(connection, 1, "gpt-realtime-2.1", 500_000)
+    used(connection, 1, "gpt-of-tomorrow", None)
+    assert (today(connection).cost_micro_usd, today(connection).unpriced) == (500_000, 1)
+    assert cost_micro_usd(connection, *DAY) == 500_000
+
+
+def test_a_call_that_used_nothing_is_not_without_a_price(connection: Connection) -> None:
+    save(connection, 1, socket_ghost_ms=1.0, end_reason="caller_hung_up")
+    assert (today(connection).cost_micro_usd, today(connection).unpriced) == (0, 0)
+
+
+def test_the_line_s_ghost_is_that_of_the_calls_that_kav_ended(connection: Connection) -> None:
+    save(connection, 1, end_reason="caller_hung_up")
+    save(connection, 2, end_reason="caller_hung_up")
+    save(connection, 3, end_reason="goodbye", line_ghost_ms=4000.0)
+    assert today(connection).line_ghost == Spread(1, 4000.0, 4000.0, 4000.0)
+
+
+def test_a_flow_without_steps_is_not_among_those_that_were_completed(connection: Connection) -> None:
+    for number, done in enumerate((True, False, None)):
+        save(connection, number, flow_done=done)
+    assert today(connection).completed == 1
+
+
+@pytest.mark.parametrize(
+    ("measured", "median", "p95"),
+    [([7], 7, 7), ([1, 100], 50.5, 100), (range(1, 21), 10.5, 19), (range(1, 101), 50.5, 95), ([3, None, 1], 2, 3)],
+)
+def test_the_middle_and_the_slowest_twentieth_are_those_of_the_textbook(
+    measured: list[float | None], median: float, p95: float
+) -> None:
+    found = spread(list(measured))
+    assert (found.median, found.p95) == (median, p95)
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1))
+def test_no_more_than_a_twentieth_is_slower_than_p95(measured: list[float]) -> None:
+    found = spread(measured)
+    assert found.p95 is not None
+    assert sum(value > found.p95 for value in measured) <= len(measured) * 0.05
+    assert sum(value >= found.p95 for value in measured) >= len(measured) * 0.05
+
+
+def test_nothing_measured_is_nothing() -> None:
+    assert spread([None]) == Spread(0, None, None, None)
