@@ -21,8 +21,7 @@ Span = tuple[float, float]
 
 LOOK_EVERY_S = 0.05
 STANDS_STILL_S = 0.25
-"""What a busy machine may keep from an end, and it still counts; one that lost more, and half of its time, tells nothing
-of Kav."""
+"""What a busy machine may keep from an end that still counts; one that lost more, and half its time, is told apart."""
 
 
 @dataclass
@@ -37,8 +36,11 @@ class Stillness:
 
     def lost_s(self, since: float, until: float) -> float:
         """Return how much of that time was no time at all."""
-        stopped_s = sum(max(0.0, min(until, end) - max(since, begin)) for begin, end in self.spans)
-        return stopped_s + self._waited_by(until, up=True) - self._waited_by(since, up=False)
+        return self.stopped_s(since, until) + self._waited_by(until, up=True) - self._waited_by(since, up=False)
+
+    def stopped_s(self, since: float, until: float) -> float:
+        """Return how much of that time the process, or the stand-ins, stood still as a whole."""
+        return sum(max(0.0, min(until, end) - max(since, begin)) for begin, end in self.spans)
 
     def _waited_by(self, at: float, *, up: bool) -> float:
         """How long both had waited at the look before `at`, or, `up`, the look after it."""
@@ -122,7 +124,8 @@ class Ghosts:
         ends = [(peer, gone_at) for peer in trigger.peers if (gone_at := gone(peer)) is not None]
         heard = [(peer, gone_at) for peer, gone_at in ends if not deafness.met(peer, trigger.at, gone_at)]
         last = max((gone_at for _, gone_at in heard), default=trigger.at)
-        if not heard or still.lost_s(trigger.at, last) > max(STANDS_STILL_S, (last - trigger.at) / 2):
+        stopped_s, lost_s = still.stopped_s(trigger.at, last), still.lost_s(trigger.at, last)
+        if not heard or stopped_s > 0 or lost_s > max(STANDS_STILL_S, (last - trigger.at) / 2):
             self.excused += 1  # one that was never closed at all is counted where open sockets are
             return
         self.ms.append(max(0.0, last - trigger.at) * 1000)
