@@ -6,8 +6,7 @@ up no other. What fails is tried again where that is safe, and ends as a line in
 
 import json
 import logging
-import smtplib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import gevent
@@ -40,10 +39,16 @@ SUMMARY_S: Final = 60.0
 """For a summary with all its retries; then the owner is told without it."""
 
 SEND_S: Final = 120.0
-"""For one SMS, e-mail or webhook with all its retries."""
+"""For one SMS or webhook with all its retries."""
 
 RETRY_AFTER_S: Final = (5.0, 30.0)
-"""Pauses before an SMS or e-mail that did not leave is tried again."""
+"""Pauses before an SMS that did not leave is tried again."""
+
+RETRY_MAIL_AFTER_S: Final = (5.0, 60.0, 300.0, 900.0)
+"""The same for an e-mail: a server that does not know Kav yet takes it after some minutes (greylisting)."""
+
+MAIL_S: Final = sum(RETRY_MAIL_AFTER_S) + SEND_S
+"""For one e-mail with all its retries."""
 
 log = logging.getLogger(__name__)
 
@@ -174,7 +179,8 @@ class AfterCall:
         """Send one thing; this greenlet's root."""
         calls_log.about(report.call_sid)
         try:
-            with self._places, gevent.Timeout(SEND_S, TimeoutError(f"not done within {SEND_S:g} s")):
+            within_s = MAIL_S if task == "email" else SEND_S
+            with self._places, gevent.Timeout(within_s, TimeoutError(f"not done within {within_s:g} s")):
                 send(report, findings)
         except Exception as error:  # noqa: BLE001 - what fails here fails alone, and the log says so
             _failed(task, report.call_sid, str(error) or type(error).__name__)
@@ -186,7 +192,7 @@ class AfterCall:
     def _send_sms(self, report: CallReport, findings: Findings) -> None:
         assert report.owner is not None  # noqa: S101 - else there is no such task
         to, text = report.owner.sms, notice.sms(report, findings)
-        self._retried(lambda: send_sms(self._rest, to, report.own_number, text), UnreachableError)
+        self._retried(lambda: send_sms(self._rest, to, report.own_number, text), RETRY_AFTER_S, UnreachableError)
 
     def _send_mail(self, report: CallReport, findings: Findings) -> None:
         assert report.owner is not None  # noqa: S101 - else there is no such task
@@ -194,7 +200,7 @@ class AfterCall:
             raise LookupError("SMTP_URL is not set: set it, or take `email` out of the flow's `owner`")
         server, to = self._mail, report.owner.email
         subject, text = notice.title(report), notice.text(report, findings)
-        self._retried(lambda: mail.send(server, to, subject, text), smtplib.SMTPConnectError, ConnectionRefusedError)
+        self._retried(lambda: mail.send(server, to, subject, text), RETRY_MAIL_AFTER_S, mail.NotSentYet)
 
     def _send_webhook(self, report: CallReport, findings: Findings) -> None:
         body = json.dumps(payload(report, findings), ensure_ascii=False).encode()
@@ -208,12 +214,12 @@ class AfterCall:
         finally:
             self._places.acquire()
 
-    def _retried(self, send: Callable[[], object], *errors: type[Exception]) -> None:
-        """Send, and again after errors that say that nothing has left."""
-        for pause_s in RETRY_AFTER_S:
+    def _retried(self, send: Callable[[], object], pauses_s: Iterable[float], error: type[Exception]) -> None:
+        """Send, and again after an error that says that nothing has left."""
+        for pause_s in pauses_s:
             try:
                 send()
-            except errors:
+            except error:
                 self._pause(pause_s)
             else:
                 return

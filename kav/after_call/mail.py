@@ -21,6 +21,14 @@ TIMEOUT_S: Final = 20.0
 """Of each of the dozen exchanges that a message takes."""
 
 
+class NotSent(Exception):
+    """The server did not take it, or did not say; the message names no address and repeats no word of the server's."""
+
+
+class NotSentYet(NotSent):
+    """It surely has not left, and may if it is tried again: a passing refusal (greylisting), or no connection."""
+
+
 @dataclass(frozen=True, slots=True)
 class MailServer:
     """Where mail is given to; `sender` is the address that it comes from."""
@@ -55,16 +63,48 @@ def warm_up() -> None:
 
 
 def send(server: MailServer, to: str, subject: str, text: str) -> None:
-    """Send one message; waits, cooperatively. Raises smtplib.SMTPException or OSError."""
+    """Send one message; waits, cooperatively.
+
+    Raises NotSentYet while it may be sent again without coming twice, else NotSent.
+    """
     message = EmailMessage()
     message["From"], message["To"], message["Subject"] = server.sender, to, subject
     message["Date"], message["Message-ID"] = formatdate(), make_msgid(domain=server.sender.rpartition("@")[2] or "kav")
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no answering machine answers
     message.set_content(text)
-    with _connected(server) as connection:
+    with _open(server) as connection:
+        try:
+            connection.send_message(message)
+        except smtplib.SMTPRecipientsRefused as error:
+            raise _refusal(min(code for code, _ in error.recipients.values())) from None
+        except smtplib.SMTPResponseException as error:
+            raise _refusal(error.smtp_code) from None
+        except (smtplib.SMTPException, OSError) as error:  # it may have been taken before that
+            raise NotSent(f"the mail server did not say whether it took it ({type(error).__name__})") from None
+
+
+def _open(server: MailServer) -> smtplib.SMTP:
+    """Return a connection that is ready to send; nothing has left yet, so a passing fault may be tried again."""
+    try:
+        connection = _connected(server)
         if server.user:
             connection.login(server.user, server.password)
-        connection.send_message(message)
+    except smtplib.SMTPResponseException as error:
+        raise _refusal(error.smtp_code) from None
+    except ssl.SSLCertVerificationError as error:
+        raise NotSent(f"the mail server's certificate is no good ({error.verify_message})") from None
+    except smtplib.SMTPNotSupportedError as error:
+        raise NotSent(f"the mail server cannot do what SMTP_URL asks of it: {error}") from None
+    except (smtplib.SMTPException, OSError) as error:
+        raise NotSentYet(f"the mail server could not be reached ({type(error).__name__})") from None
+    return connection
+
+
+def _refusal(code: int) -> NotSent:
+    """What a server's reply means: 4yz is a refusal for now, 5yz for good (RFC 5321, 4.2.1)."""
+    if 400 <= code < 500:
+        return NotSentYet(f"the mail server does not take it yet ({code})")
+    return NotSent(f"the mail server refused it ({code})")
 
 
 def _connected(server: MailServer) -> smtplib.SMTP:

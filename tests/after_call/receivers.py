@@ -80,9 +80,10 @@ def summing_up(summary: Mapping[str, object]) -> Callable[[bytes], bytes]:
 
 @dataclass
 class Mailbox:
-    """What a mail server took, and by which recipients."""
+    """What a mail server took, and by which recipients; `refusals` are answered first, by the verb that they answer."""
 
     url: str = ""
+    refusals: list[tuple[str, str]] = field(default_factory=list)
     mails: list[tuple[str, EmailMessage]] = field(default_factory=list)
     logins: list[str] = field(default_factory=list)
 
@@ -98,7 +99,9 @@ def mail_receiver() -> Iterator[Mailbox]:
             recipient = ""
             while line := self.rfile.readline().decode().strip():
                 verb = line.upper()
-                if verb.startswith("EHLO"):
+                if mailbox.refusals and verb.startswith(mailbox.refusals[0][0]):
+                    self.say(mailbox.refusals.pop(0)[1])
+                elif verb.startswith("EHLO"):
                     self.say("250-here\r\n250 AUTH PLAIN")
                 elif verb.startswith("AUTH"):
                     mailbox.logins.append(line.split()[-1])
@@ -109,6 +112,9 @@ def mail_receiver() -> Iterator[Mailbox]:
                 elif verb == "DATA":
                     self.say("354 go on")
                     mail = message_from_bytes(b"".join(iter(self.rfile.readline, b".\r\n")), policy=policy.default)
+                    if mailbox.refusals and mailbox.refusals[0][0] == ".":
+                        self.say(mailbox.refusals.pop(0)[1])
+                        continue
                     mailbox.mails.append((recipient, mail))
                     self.say("250 taken")
                 else:

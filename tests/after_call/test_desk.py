@@ -11,6 +11,7 @@ import pytest
 from kav import metrics
 from kav.after_call import AfterCall, CallReport, desk, webhook
 from kav.after_call.summary import Summarizer
+from kav.call.flow import Owner
 from kav.records import Records
 from kav.settings import Settings
 from kav.wire.twilio_rest import TwilioRest
@@ -107,13 +108,15 @@ def test_what_the_summary_took_is_part_of_what_the_call_cost(office: Office) -> 
     assert call["cost_micro_usd"] == 630, "200 fresh tokens at 0.75, 1000 cached at 0.075, 90 out at 4.50"
 
 
-def test_a_summary_by_a_model_without_a_price_leaves_no_half_cost(office: Office) -> None:
+def test_a_summary_by_a_model_without_a_price_leaves_the_cost_that_is_known_and_says_that_it_is_partial(
+    office: Office,
+) -> None:
     office.records.save_usage("CA1", "gpt-realtime-2.1", responses=1, cost_micro_usd=1000)
     office.work_on(REPORT, OPENAI_SUMMARY_MODEL="a-model-of-tomorrow")
     office.records.save_call("CA1").wait(SOON_S)
     call = office.records.get_call("CA1")
     assert call is not None
-    assert call["cost_micro_usd"] is None
+    assert (call["cost_micro_usd"], call["cost_is_partial"]) == (1000, True)
 
 
 def test_a_flow_without_an_owner_tells_nobody_but_the_webhook(office: Office) -> None:
@@ -167,6 +170,23 @@ def test_a_number_that_cannot_send_is_named_as_the_reason(office: Office, caplog
     office.api.faults, office.api.fault_code = [400], 21606
     office.work_on(REPORT)
     assert "cannot send SMS; let the owner have e-mail instead" in caplog.text
+
+
+def test_a_mail_that_is_greylisted_is_tried_again_until_it_is_taken(office: Office) -> None:
+    office.mailbox.refusals = [("RCPT", "451 4.7.1 <owner@example.com> is greylisted")] * 3
+    office.work_on(report(owner=Owner("", "owner@example.com", "he"), wants_summary=False), KAV_WEBHOOK_URL="")
+    assert (len(office.mailbox.mails), office.pauses) == (1, [5.0, 60.0, 300.0])
+
+
+@pytest.mark.parametrize(("reply", "attempts"), [("451 4.7.1", 5), ("550 5.1.1", 1)])
+def test_a_mail_that_is_not_taken_is_named_in_the_log_without_its_address(
+    office: Office, caplog: pytest.LogCaptureFixture, reply: str, attempts: int
+) -> None:
+    office.mailbox.refusals = [("RCPT", f"{reply} <owner@example.com> is not here")] * 9
+    office.work_on(report(owner=Owner("", "owner@example.com", "he"), wants_summary=False), KAV_WEBHOOK_URL="")
+    assert (office.mailbox.mails, 9 - len(office.mailbox.refusals)) == ([], attempts)
+    assert f"no email: the mail server {'does not take it yet' if attempts > 1 else 'refused it'}" in caplog.text
+    assert "owner@" not in caplog.text
 
 
 def test_mail_without_a_server_says_which_setting_is_missing(office: Office, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,6 +1,5 @@
 """Guards the e-mail to the owner: Hebrew arrives whole, nobody adds a header, nothing goes out in the clear."""
 
-import smtplib
 from base64 import b64decode
 from collections.abc import Iterator
 
@@ -41,9 +40,34 @@ def test_nobody_adds_a_header_through_the_subject(mailbox: Mailbox) -> None:
 
 def test_off_this_machine_nothing_is_sent_before_tls(mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mail, "LOOPBACK", ())  # as if the server stood elsewhere: it offers no STARTTLS
-    with pytest.raises(smtplib.SMTPNotSupportedError, match="STARTTLS"):
+    with pytest.raises(mail.NotSent, match="STARTTLS"):
         mail.send(server_of(mailbox.url), "owner@example.com", "x", "x")
     assert (mailbox.mails, mailbox.logins) == ([], [])
+
+
+@pytest.mark.parametrize("verb", ["EHLO", "AUTH", "MAIL", "RCPT", "DATA", "."])
+def test_a_passing_refusal_says_that_it_may_be_sent_again_and_names_nobody(mailbox: Mailbox, verb: str) -> None:
+    mailbox.refusals = [(verb, "451 4.7.1 <owner@example.com> is greylisted"), (".", "451 4.7.1 later")]
+    if verb == "EHLO":
+        mailbox.refusals.insert(1, ("HELO", "421 4.3.2 later"))
+    with pytest.raises(mail.NotSentYet) as told:
+        mail.send(server_of(mailbox.url), "owner@example.com", "x", "x")
+    assert "owner" not in str(told.value)
+    assert mailbox.mails == []
+
+
+@pytest.mark.parametrize("verb", ["AUTH", "MAIL", "RCPT", "DATA", "."])
+def test_a_refusal_for_good_is_not_tried_again_and_names_nobody(mailbox: Mailbox, verb: str) -> None:
+    mailbox.refusals = [(verb, "550 5.1.1 <owner@example.com> is unknown")]
+    with pytest.raises(mail.NotSent, match="550") as told:
+        mail.send(server_of(mailbox.url), "owner@example.com", "x", "x")
+    assert not isinstance(told.value, mail.NotSentYet)
+    assert "owner" not in str(told.value)
+
+
+def test_a_server_that_cannot_be_reached_may_be_asked_again() -> None:
+    with pytest.raises(mail.NotSentYet, match="could not be reached"):
+        mail.send(server_of("smtp://127.0.0.1:1"), "owner@example.com", "x", "x")
 
 
 @pytest.mark.parametrize(
