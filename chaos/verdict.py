@@ -23,8 +23,8 @@ CROSSED: Final = ("cancel-not-active",)
 
 GROWS: Final = {"pooled connections": 2 * MAX_CONNECTIONS, "threads": 12, "rss_mb": 32, "open sockets": 3}
 """What may be there after a storm beyond what was before: what pools keep or let go as they like (connections to Redis,
-the database and Twilio's REST API; threads that look up names), what an allocator keeps of so many calls, and sockets that the garbage collector closes when
-it comes round: those whose connection was given up while it was being made."""
+the database and Twilio's REST API; threads that look up names), what an allocator keeps of so many calls, and sockets of
+connections that were given up while they were being made, until somebody collects the garbage."""
 
 MEASURED: Final = 10
 """Ends whose ghost must have been measured, or nothing was shown."""
