@@ -23,7 +23,7 @@ CROSSED: Final = ("cancel-not-active",)
 
 GROWS: Final = {"pooled connections": 2 * MAX_CONNECTIONS, "threads": 12, "rss_mb": 32, "open sockets": 3}
 """What may be there after a storm beyond what was before: what pools keep or let go as they like (connections to Redis,
-the database and Twilio's REST API; threads that look up names), what an allocator keeps of so many calls, and sockets of
+the database and Twilio's REST API; threads that look up names), what an allocator keeps of so many calls, sockets of
 connections that were given up while they were being made, until somebody collects the garbage."""
 
 MEASURED: Final = 10
