@@ -30,6 +30,7 @@ def settings(folder: Path, **changed: object) -> Settings:
         "KAV_METRICS_TOKEN": SECRETS[5],
         "KAV_DEFAULT_NUMBERS": "*",
         "CALLS_PER_MINUTE": 1_000_000,
+        "CALLS_PER_CALLER_PER_HOUR": 0,
         "DATABASE_URL": f"sqlite:///{folder / 'kav.db'}",
         **changed,
     }
