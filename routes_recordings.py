@@ -8,9 +8,12 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from flask import Blueprint, Flask, Response, request
+from sqlalchemy.exc import SQLAlchemyError
 
 from kav.bearer import is_bearer
 from kav.records import Records
+from kav.records.database import summary
+from kav.records.errors import RecordsError
 from kav.settings import Settings
 from kav.wire.twilio_recordings import RECORDING_SID, NoSound, read_sound
 from kav.wire.websocket_server import EXTEND
@@ -43,11 +46,19 @@ class RecordingDesk:
         return Response(status=204)
 
     def play(self, recording_sid: str) -> Response:
-        """The sound, or the part of it that is asked for; whoever calls this has seen who asks."""
+        """The sound, or the part of it that is asked for; whoever calls this has seen who asks.
+
+        Only of a recording that is on record here: an account at Twilio may have others, which are not Kav's to play.
+        """
         try:
+            if not self._records.has_recording(recording_sid):
+                raise NoSound(404, "there is no such recording")
             sound = read_sound(self._settings, recording_sid, request.headers.get("Range", ""))
         except NoSound as error:
-            return Response(f"{error}\n", error.status, content_type="text/plain; charset=utf-8")
+            return _silent(str(error), error.status)
+        except (RecordsError, SQLAlchemyError) as error:
+            log.error("the records cannot be read: %s", summary(error))
+            return _silent("the records cannot be read now; check DATABASE_URL and the database, then ask again", 503)
         pieces = _unhurried(sound.pieces, request.environ.get(EXTEND, int))
         response = Response(pieces, sound.status, headers=sound.headers)
         response.headers["Cache-Control"] = "private, no-store"
@@ -56,9 +67,17 @@ class RecordingDesk:
     def operator_plays(self, recording_sid: str) -> Response:
         """The same for whoever has KAV_API_TOKEN."""
         token = self._settings.KAV_API_TOKEN.get_secret_value()
+        if not token:
+            return _silent("KAV_API_TOKEN is not set, so nobody may listen; set it to a long random text", 503)
         if not is_bearer(request.headers.get("Authorization", ""), token):
-            return Response("send Authorization: Bearer KAV_API_TOKEN\n", 401, {"WWW-Authenticate": "Bearer"})
+            refused = _silent("send Authorization: Bearer KAV_API_TOKEN", 401)
+            refused.headers["WWW-Authenticate"] = "Bearer"
+            return refused
         return self.play(recording_sid)
+
+
+def _silent(why: str, status: int) -> Response:
+    return Response(f"{why}\n", status, content_type="text/plain; charset=utf-8")
 
 
 def _unhurried(pieces: Iterator[bytes], extend: Callable[[], object]) -> Iterator[bytes]:

@@ -20,6 +20,7 @@ from tests.local_servers import ACCOUNT, TOKEN
 
 SOUND = bytes(range(256)) * 24_000  # 6 MB: more than the buffers on the way take
 AT_ONCE_BYTES, EVERY_S = 40_000, 0.01
+RECORDING = "RE" + "0" * 32
 REQUEST_TIMEOUT_S, WAIT_S = 0.4, 20.0
 
 
@@ -59,20 +60,24 @@ def address(twilio: str, tmp_path: Path) -> Iterator[tuple[str, int]]:
         TWILIO_API_BASE_URL=twilio,
     )
     app = Flask("recordings")
-    desk = RecordingDesk(settings, Records(f"sqlite:///{tmp_path / 'kav.db'}"))
+    records = Records(f"sqlite:///{tmp_path / 'kav.db'}")
+    records.start()
+    assert records.save_recording("CA1", RECORDING, status="completed").wait(WAIT_S)
+    desk = RecordingDesk(settings, records)
     app.add_url_rule("/recordings/<recording_sid>", "play", desk.play)
     server = WSGIServer(("127.0.0.1", 0), app, log=None, error_log=None, handler_class=ImpatientHandler)
     server.start()
     assert server.server_port is not None
     yield "127.0.0.1", server.server_port
     server.stop(timeout=1)
+    records.stop(1)
 
 
 def test_a_player_that_reads_no_faster_than_it_plays_hears_all_of_it(address: tuple[str, int]) -> None:
     client = gevent_socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 512 * 1024)
     client.connect(address)
-    client.sendall(f"GET /recordings/RE{'0' * 32} HTTP/1.1\r\nHost: kav\r\nConnection: close\r\n\r\n".encode())
+    client.sendall(f"GET /recordings/{RECORDING} HTTP/1.1\r\nHost: kav\r\nConnection: close\r\n\r\n".encode())
     heard = bytearray()
     with gevent.Timeout(WAIT_S):
         while piece := client.recv(AT_ONCE_BYTES):

@@ -62,8 +62,9 @@ def holds(app: Flask, method: str, path: str, answer: TestResponse) -> None:
     assert promised is not None, f"{method} {path}: {answer.status_code} is not described: {answer.text}"
     if "$ref" in promised:
         promised = DESCRIPTION["components"]["responses"][promised["$ref"].rpartition("/")[2]]
-    schema = promised["content"]["application/json"]["schema"]
-    check({"$ref": URI + schema["$ref"]}, answer.json)
+    content = promised["content"][answer.mimetype]
+    if answer.mimetype == "application/json":
+        check({"$ref": URI + content["schema"]["$ref"]}, answer.json)
 
 
 def check(schema: dict[str, Any], body: object) -> None:
@@ -159,7 +160,32 @@ def test_without_a_configured_token_nobody_may_ask(start: Callable[..., Operator
     assert code(start(KAV_API_TOKEN="").ask("GET", "/calls"), 503) == "no_token_configured"
 
 
+def test_a_recording_is_heard_by_nobody_without_the_token(start: Callable[..., Operator]) -> None:
+    path = "/recordings/RE" + "1" * 32
+    assert start(KAV_API_TOKEN="").ask("GET", path).status_code == 503
+    operator = start()
+    assert operator.ask("GET", path, token="another").status_code == 401
+    assert operator.ask("GET", path, token=None).headers["WWW-Authenticate"] == "Bearer"
+
+
 # Calls
+
+
+def test_only_recordings_that_are_on_record_here_are_played(operator: Operator, api: TwilioApi) -> None:
+    mine, others = "RE" + "1" * 32, "RE" + "2" * 32
+    assert operator.kav.records.save_recording(store(operator, 1), mine, status="completed").wait(5)
+    api.seen.clear()
+    assert operator.ask("GET", f"/recordings/{others}").status_code == 404
+    assert api.seen == [], "Twilio was not even asked"
+    operator.ask("GET", f"/recordings/{mine}")
+    assert [path.rpartition("/")[2].partition(".")[0] for _, path, _, _ in api.seen] == [mine]
+
+
+def test_a_recording_is_not_played_while_nobody_can_say_whose_it_is(
+    start: Callable[..., Operator], tmp_path: Path
+) -> None:
+    operator = start(records=False, DATABASE_URL=f"sqlite:///{tmp_path / 'nowhere' / 'kav.db'}")
+    assert operator.ask("GET", "/recordings/RE" + "1" * 32).status_code == 503
 
 
 def test_a_call_is_told_with_all_it_brought(operator: Operator) -> None:

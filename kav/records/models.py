@@ -203,7 +203,7 @@ class Recording(Base):
     __tablename__ = "recordings"
 
     call_sid: Mapped[str] = mapped_column(ForeignKey("calls.call_sid"), primary_key=True)
-    recording_sid: Mapped[str] = mapped_column(String(SID_CHARS), primary_key=True)
+    recording_sid: Mapped[str] = mapped_column(String(SID_CHARS), primary_key=True, index=True)
     status: Mapped[str | None] = mapped_column(String(WORD_CHARS))
     channels: Mapped[int | None]
     duration_s: Mapped[int | None] = mapped_column(info=GREATEST)

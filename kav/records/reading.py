@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypedDict
 
-from sqlalchemy import ColumnElement, Connection, Table, literal, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Table, exists, literal, or_, select, tuple_
 
 from kav.records import cleaning
 from kav.records.errors import InvalidCursorError
@@ -69,6 +69,12 @@ def get_call(connection: Connection, call_sid: str) -> Row | None:
 def _rows_of(connection: Connection, table: Table, call_sid: str) -> list[Row]:
     query = select(table).where(table.c.call_sid == call_sid).order_by(*_ORDER[table])
     return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def has_recording(connection: Connection, recording_sid: str) -> bool:
+    """Whether a recording of one of these calls has this sid."""
+    key = cleaning.key(recording_sid, SID_CHARS)
+    return bool(connection.execute(select(exists().where(RECORDINGS.c.recording_sid == key))).scalar_one())
 
 
 def list_calls(connection: Connection, limit: int = 50, after: str = "", wanted: CallFilter | None = None) -> list[Row]:

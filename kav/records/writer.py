@@ -179,6 +179,10 @@ class Records:
         """
         return self.read(lambda connection: reading.get_call(connection, call_sid))
 
+    def has_recording(self, recording_sid: str) -> bool:
+        """Whether a recording of one of these calls has this sid; raises what the database says."""
+        return self.read(lambda connection: reading.has_recording(connection, recording_sid))
+
     def list_calls(self, limit: int = 50, after: str = "", **wanted: Unpack[CallFilter]) -> list[Row]:
         """The newest calls first, those that follow the cursor `after`; see `next_cursor`.
 

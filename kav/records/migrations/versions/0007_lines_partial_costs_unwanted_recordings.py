@@ -21,6 +21,7 @@ def upgrade() -> None:
         sa.Column("recording_sid", sa.String(64), primary_key=True),
         sa.Column("since", sa.DateTime(timezone=True), nullable=False),
     )
+    op.create_index("ix_recordings_recording_sid", "recordings", ["recording_sid"])
     op.execute(
         "UPDATE calls SET cost_is_partial = TRUE, cost_micro_usd = "
         "(SELECT sum(usage.cost_micro_usd) FROM usage WHERE usage.call_sid = calls.call_sid) "
@@ -30,6 +31,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Drop them."""
+    op.drop_index("ix_recordings_recording_sid", "recordings")
     op.drop_table("unwanted_recordings")
     with op.batch_alter_table("calls") as calls:
         calls.drop_column("line")
