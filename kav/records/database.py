@@ -28,6 +28,7 @@ BUSY_S = 5  # SQLite: how long one attempt waits for another process's write
 WAL_RETRY_S = 0.02
 CONNECT_S = 5  # PostgreSQL: longer than any sane network, short enough to try again soon
 STATEMENT_MS = 10_000  # PostgreSQL: a statement that takes longer is stuck behind a lock
+READ_ONLY = "25006"  # PostgreSQL, "read_only_sql_transaction"
 UNACKNOWLEDGED_MS = 10_000  # TCP: the peer vanished; without this a write waits about 15 minutes
 
 
@@ -72,6 +73,8 @@ class DatabaseThread:
             with self._engine.begin() as connection:
                 return _Outcome(work(connection))
         except Exception as error:  # noqa: BLE001 - the thread's root: every failure goes back to who asked
+            if is_read_only(error):
+                self._dispose()  # the server is a standby now: the next connection is to whoever took its place
             return _Outcome(error=error)
 
     def _dispose(self) -> None:
@@ -172,7 +175,12 @@ def is_transient(error: Exception) -> bool:
         return False
     if getattr(error.orig, "sqlite_errorname", "") == "SQLITE_ERROR":  # a wrong statement or a missing table
         return False
-    return error.connection_invalidated or isinstance(error, (OperationalError, InterfaceError))
+    return error.connection_invalidated or isinstance(error, (OperationalError, InterfaceError)) or is_read_only(error)
+
+
+def is_read_only(error: Exception) -> bool:
+    """Whether PostgreSQL takes no writes, as one does that is being replaced, or has been."""
+    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", "") == READ_ONLY
 
 
 def summary(error: Exception) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import gevent
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, create_engine, text
 
 from kav.records import Records, SaveResult, durability_warning
 from kav.records.backlog import FIRST_RETRY_S, LAST_RETRY_S, is_worth_a_line, retry_delay_s
@@ -183,6 +183,31 @@ def test_ten_minutes_of_a_hundred_calls_fit_while_the_database_is_away(sqlite_ur
                 records.save_tool_call(call_sid, f"call_{turn}", name="answer_step")
     assert result.error is None
     assert records.health()["waiting"] == 100 * (1 + 150 + 75) < CAPACITY
+
+
+def test_a_database_that_takes_no_writes_for_a_while_loses_nothing(postgres_url: str) -> None:
+    """As PostgreSQL is during a failover: it answers, and is read-only until the standby has taken over."""
+    records = Records(postgres_url, leases=False)
+    records.start()
+    assert records.save_call("CA1").wait(SOON_S)
+    admin = create_engine(postgres_url, isolation_level="AUTOCOMMIT")
+    name = admin.url.database
+    with admin.connect() as connection:
+        connection.execute(text(f"ALTER DATABASE {name} SET default_transaction_read_only = on"))
+        connection.execute(
+            text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = :n"
+            ),
+            {"n": name},
+        )
+        saved = records.save_call("CA2")
+        assert not saved.wait(0.5)
+        assert saved.error is None, "it waits"
+        connection.execute(text(f"ALTER DATABASE {name} SET default_transaction_read_only = off"))
+    assert saved.wait(SOON_S)
+    assert {call["call_sid"] for call in records.list_calls()} == {"CA1", "CA2"}
+    admin.dispose()
+    records.stop(1)
 
 
 def test_a_database_that_is_away_at_boot_is_waited_for(postgres: Postgres, postgres_url: str) -> None:
