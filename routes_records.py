@@ -67,7 +67,8 @@ class RecordDesk:
             _records_away(error)
         if found is None:
             raise _no_such_call(call_sid)
-        return answer(200, _json(found) | {"live": not stream_registry.is_ended(call_sid)})
+        entry = stream_registry.find(call_sid)
+        return answer(200, _json(found) | {"live": entry is not None and not entry["ended"]})
 
     def end(self, call_sid: str) -> Response:
         """End a call that goes on, or that is still ringing; one that is over already stays as it ended."""

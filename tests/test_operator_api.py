@@ -213,6 +213,28 @@ def test_a_call_that_goes_on_says_so(operator: Operator) -> None:
     assert told["live"] is True
 
 
+class Elsewhere(stream_registry.Alone):
+    """Another process carries one call."""
+
+    many = True
+
+    def find(self, call_sid: str) -> stream_registry.Entry | None:
+        return stream_registry.new_entry(
+            call_sid, direction="inbound", flow=CLINIC, from_number="+972501", to_number="+9723"
+        )
+
+
+def test_a_call_that_goes_on_in_another_process_says_so(operator: Operator) -> None:
+    call_sid, alone = store(operator, 1), stream_registry.sharing()
+    stream_registry.share(Elsewhere())
+    try:
+        told = operator.ask("GET", f"/calls/{call_sid}").json
+    finally:
+        stream_registry.share(alone)
+    assert told is not None
+    assert told["live"] is True
+
+
 def test_a_call_that_is_not_known_is_not_found(operator: Operator) -> None:
     assert code(operator.ask("GET", "/calls/CAnothing"), 404) == "no_such_call"
 
