@@ -72,7 +72,8 @@ class Call(Base):
     status: Mapped[str | None] = mapped_column(String(WORD_CHARS))
     terminal_status: Mapped[str | None] = mapped_column(String(WORD_CHARS))
     duration_s: Mapped[int | None]
-    socket_ghost_ms: Mapped[float | None] = mapped_column(Double)
+    socket_ghost_ms: Mapped[float | None] = mapped_column(Double, info=GREATEST)
+    """The longest of its streams'."""
     line_ghost_ms: Mapped[float | None] = mapped_column(Double)
     language: Mapped[str | None] = mapped_column(String(LANGUAGE_CHARS))
     flow_done: Mapped[bool | None]

@@ -33,6 +33,12 @@ def test_a_later_record_adds_and_none_takes_nothing_away(connection: Connection)
     assert (stored["end_reason"], stored["socket_ghost_ms"]) == ("hangup", 12.5)
 
 
+def test_a_call_s_socket_ghost_is_the_longest_of_its_streams(connection: Connection) -> None:
+    for ghost_ms in (12.5, 90.0, 3.0):
+        save_call(connection, {"socket_ghost_ms": ghost_ms})
+    assert row(connection)["socket_ghost_ms"] == 90.0
+
+
 def test_a_call_record_leaves_the_status_alone(connection: Connection) -> None:
     repository.save_call_status(connection, status_report("CA1", "completed", "9", None, NOW))
     save_call(connection, {"end_reason": "call_status_completed"})
