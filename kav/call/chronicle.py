@@ -96,6 +96,16 @@ class News:
     usage: Usage | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """The parts of an account that grow with the call: all of them, or those that whoever keeps a copy has not yet."""
+
+    turns: tuple[Turn, ...] = ()
+    tools: tuple[tuple[int, ToolRun], ...] = ()
+    """With the position of each, from 1; so with the breaches."""
+    breaches: tuple[tuple[int, tuple[int, Breach]], ...] = ()
+
+
 @dataclass(slots=True)
 class Chronicle:
     """The account of one call, whatever streams it has."""
@@ -117,6 +127,9 @@ class Chronicle:
     _changed: dict[int, Turn] = field(default_factory=dict)
     _new_answers: dict[str, Answer] = field(default_factory=dict)
     _new_tools: dict[str, ToolRun] = field(default_factory=dict)
+    _moved_turns: set[int] = field(default_factory=set)
+    _moved_tools: set[str] = field(default_factory=set)
+    _copied_breaches: int = 0
     _told_breaches: int = 0
     _told_usage: tuple[Usage, float] = (Usage(), 0.0)
     _speaking: tuple[str, Turn] | None = None
@@ -155,7 +168,7 @@ class Chronicle:
         turn = self._caller_items.get(item_id)
         if turn is not None:
             turn.text = text
-            self._changed[turn.number] = turn
+            self._touch(turn)
 
     def keyed(self, digits: str, step: str) -> None:
         """The caller has keyed something."""
@@ -168,7 +181,7 @@ class Chronicle:
         latest = next((turn for turn in reversed(self.turns) if turn.who == "caller"), None)
         if latest is not None:
             latest.language = language
-            self._changed[latest.number] = latest
+            self._touch(latest)
 
     # The bot
 
@@ -179,14 +192,14 @@ class Chronicle:
             self._note_latency(self._speaking[1])
         turn = self._speaking[1]
         turn.audio[item_id] = turn.audio.get(item_id, 0) + length
-        self._changed[turn.number] = turn
+        self._touch(turn)
 
     def words(self, response_id: str, text: str, step: str) -> None:
         """The words of the response that is being spoken, as far as it has said them; `step` is what it asks for."""
         if self._speaking is not None and self._speaking[0] == response_id:
             turn = self._speaking[1]
             turn.text, turn.step = text, step
-            self._changed[turn.number] = turn
+            self._touch(turn)
 
     def interrupted(self, cut: Interruption) -> None:
         """What was on its way to the caller was cut off."""
@@ -200,7 +213,7 @@ class Chronicle:
         turn = self._turn_of(item_id)
         if turn is not None and len(turn.marks) < MAX_MARKS:
             turn.marks.append(self.at_ms)
-            self._changed[turn.number] = turn
+            self._touch(turn)
 
     def cut(self, item_id: str, heard_ms: int) -> None:
         """The caller heard `heard_ms` of an item and no more."""
@@ -211,7 +224,7 @@ class Chronicle:
         before = sum(turn.audio[item] for item in items[: items.index(item_id)]) // BYTES_PER_MS
         heard = before + heard_ms
         turn.heard_ms = heard if turn.heard_ms is None else min(turn.heard_ms, heard)
-        self._changed[turn.number] = turn
+        self._touch(turn)
 
     def _turn_of(self, item_id: str) -> Turn | None:
         """Return the bot's turn that an item belongs to: one of the latest."""
@@ -226,8 +239,12 @@ class Chronicle:
     def _turn(self, who: Who, kind: str, **known: str) -> Turn:
         turn = Turn(len(self.turns) + 1, who, kind, self.at_ms, **known)  # type: ignore[arg-type]  # texts all
         self.turns.append(turn)
-        self._changed[turn.number] = turn
+        self._touch(turn)
         return turn
+
+    def _touch(self, turn: Turn) -> None:
+        self._changed[turn.number] = turn
+        self._moved_turns.add(turn.number)
 
     # What came of it
 
@@ -245,6 +262,7 @@ class Chronicle:
         """The model calls a tool."""
         run = ToolRun(call_id, name, arguments[:MAX_OUTPUT], self.at_ms)
         self.tools[call_id] = self._new_tools[call_id] = run
+        self._moved_tools.add(call_id)
 
     def tool_finished(self, call_id: str, output: str, ok: bool | None = None) -> None:
         """A tool has come back, or was answered at once."""
@@ -252,6 +270,7 @@ class Chronicle:
         if run is not None:
             run.output, run.duration_ms, run.ok = output[:MAX_OUTPUT], self.at_ms - run.at_ms, ok
             self._new_tools[call_id] = run
+            self._moved_tools.add(call_id)
 
     def used(self, usage: Usage) -> None:
         """A response of the model that speaks now has cost so much."""
@@ -284,3 +303,20 @@ class Chronicle:
         self._told_usage = used
         self._changed, self._new_answers, self._new_tools = {}, {}, {}
         return news
+
+    # What a copy of it lacks
+
+    def pages(self) -> Pages:
+        """Return all that grows with the call."""
+        return Pages(tuple(self.turns), tuple(enumerate(self.tools.values(), 1)), tuple(enumerate(self.breaches, 1)))
+
+    def moved(self) -> Pages:
+        """Return what of that has changed since the last call of this, however long the call is by now."""
+        turns, tools, copied = self._moved_turns, self._moved_tools, self._copied_breaches
+        self._moved_turns, self._moved_tools, self._copied_breaches = set(), set(), len(self.breaches)
+        places = {call_id: place for place, call_id in enumerate(self.tools, 1)} if tools else {}
+        return Pages(
+            tuple(self.turns[number - 1] for number in sorted(turns)),
+            tuple((places[call_id], self.tools[call_id]) for call_id in tools),
+            tuple(enumerate(self.breaches[copied:], copied + 1)),
+        )

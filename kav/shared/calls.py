@@ -13,18 +13,16 @@ import secrets
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, cast
 
 import gevent
 from flask import g, has_request_context
 from gevent.event import Event
-from gevent.lock import BoundedSemaphore
 
 import stream_registry
 from kav.call.plain import UnreadableError
 from kav.shared import scripts
-from kav.shared.fields import NULL, Codec, Fields
+from kav.shared.fields import NULL, Codec, Fields, Known
 from kav.shared.link import AwayError, Link, RefusedError, UnansweredError
 from kav.shared.listener import Listener
 from kav.shared.lives import ALIVE_EVERY_S, Lives
@@ -46,21 +44,6 @@ SHARED_SID: Final = re.compile(r"[0-9A-Za-z]{1,64}")
 
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class Known:
-    """What Redis is known to have of a call, and who uses its entry here."""
-
-    fields: Fields = field(default_factory=dict)
-    users: int = 0
-    """Requests that are about it."""
-    refused: bool = False
-    """Redis is there, and takes nothing about it: nobody else can be agreed with."""
-    standing: object = None
-    """Where its script stood when that was last looked at."""
-    lock: BoundedSemaphore = field(default_factory=BoundedSemaphore)
-    """One conversation with Redis about a call at a time, so that answers are taken in their order."""
 
 
 class SharedCalls:
@@ -198,23 +181,29 @@ class SharedCalls:
         known = self._known(call_sid)
         with known.lock:
             entry = stream_registry.get(call_sid)
-            if entry is None and new:
-                return
-            sent = self._codec.write(entry, known.fields) if entry is not None else {}
+            if entry is None and (new or not whole):
+                return  # a guest that has left meanwhile
+            sent: Fields = {}
+            if entry is not None:
+                known.pages |= self._codec.pages(entry, known.fields)
+                sent = self._codec.write(entry, known.fields)
             told = {name: text for name, text in sent.items() if known.fields.get(name) != text}
             found = self._merge(call_sid, told, whole=whole, new=new)
             if not found and entry is not None and self._owns(call_sid):
                 known.fields = {}  # Redis has lost its memory: what we know is news to it
+                known.pages = self._codec.pages(entry, {})
                 sent = self._codec.write(entry, {})
                 found = self._merge(call_sid, sent, whole=whole, new=True)
+            if found:
+                known.pages = {}
             self._hear(call_sid, entry, sent, found)
 
     def _merge(self, call_sid: str, told: Mapping[str, str], *, whole: bool, new: bool) -> Fields:
-        values = [self.me, call_sid, "new" if new else "known", self._ttl_s, int(whole)]
-        pairs = [part for pair in told.items() for part in pair]
         known = self._known(call_sid)
+        values = [self.me, call_sid, "new" if new else "known", self._ttl_s, int(whole), len(told)]
+        pairs = [part for pair in (*told.items(), *known.pages.items()) for part in pair]
         try:
-            answer = self.link.script(scripts.MERGE, [scripts.call_key(call_sid), scripts.CALLS], [*values, *pairs])
+            answer = self.link.script(scripts.MERGE, scripts.keys_of(call_sid), [*values, *pairs])
         except RefusedError:
             known.refused = True
             raise
@@ -226,17 +215,24 @@ class SharedCalls:
         if not found or "forgotten" in found:
             self._drop(call_sid, for_good=bool(found))
             return
+        heard, pages = found.get("conversation"), dict[str, str]()
+        hears = heard not in (None, known.fields.get("conversation"), sent.get("conversation"))
+        hears = hears and (entry is None or entry["stream"] is None)
+        if hears:
+            pages = self.link.ask(lambda: self._pages(call_sid))  # before anything is taken: it may fail
         if entry is None:
             entry = stream_registry.registry.setdefault(call_sid, self._codec.read(found))
         now = self._codec.write(entry, known.fields)
         for name, text in found.items():
             if text not in (sent.get(name), now.get(name)) and (name not in sent or sent[name] == now.get(name)):
                 self._codec.take(entry, name, text)
-        heard = found.get("conversation")
-        if heard not in (None, known.fields.get("conversation"), sent.get("conversation")) and entry["stream"] is None:
-            self._codec.read_conversation(entry, found)
+        if hears and heard is not None and entry["stream"] is None:
+            self._codec.read_conversation(entry, heard, pages)
         known.fields |= {name: text for name, text in sent.items() if name not in found} | found
         self._heed_owner(call_sid, entry)
+
+    def _pages(self, call_sid: str) -> Fields:
+        return cast("Fields", self.link.client.hgetall(scripts.pages_key(call_sid)))
 
     def _heed_owner(self, call_sid: str, entry: Entry) -> None:
         """Somebody else may have the call by now: a stream that is still here has lost it."""
@@ -332,7 +328,7 @@ class SharedCalls:
                 self._meet_quietly(call_sid)
         while self._over:
             call_sid = next(iter(self._over))
-            keys = [scripts.call_key(call_sid), scripts.CALLS]
+            keys = scripts.keys_of(call_sid)
             with suppress(RefusedError):  # it goes by itself some day
                 self.link.script(scripts.FORGET, keys, [call_sid, self._ttl_s])
             del self._over[call_sid]

@@ -7,16 +7,17 @@ of `end` and `terminal` the first word, for a call ends once. Moments are of Red
 import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
+from gevent.lock import BoundedSemaphore
 
 import stream_registry
 from kav.call.aftermath import Chore
 from kav.call.flow import Flow
 from kav.call.plain import UnreadableError, pack, unpack
-from kav.call.travel import from_plain, to_plain
+from kav.call.travel import from_plain, to_pages, to_plain
 from realtime_prompt_builder import Phrases
 from stream_registry import Entry
 
@@ -46,6 +47,23 @@ PLAIN: Final = {
 log = logging.getLogger(__name__)
 
 
+@dataclass(slots=True)
+class Known:
+    """What Redis is known to have of a call, and who uses its entry here."""
+
+    fields: Fields = field(default_factory=dict)
+    pages: Fields = field(default_factory=dict)
+    """Pages of its conversation that are still to be told."""
+    users: int = 0
+    """Requests that are about it."""
+    refused: bool = False
+    """Redis is there, and takes nothing about it: nobody else can be agreed with."""
+    standing: object = None
+    """Where its script stood when that was last looked at."""
+    lock: BoundedSemaphore = field(default_factory=BoundedSemaphore)
+    """One conversation with Redis about a call at a time, so that answers are taken in their order."""
+
+
 @dataclass(frozen=True, slots=True)
 class Codec:
     """Writes and reads entries for one process."""
@@ -70,8 +88,17 @@ class Codec:
             written |= self._identity(entry)
         talk = entry["conversation"]
         if talk is not None and self._tells_conversation(entry, known):
-            written["conversation"] = msgspec.json.encode(to_plain(talk, self.shift())).decode()
+            written["conversation"] = _json(to_plain(talk, self.shift()))
         return written
+
+    def pages(self, entry: Entry, known: Mapping[str, str]) -> Fields:
+        """Return the pages of an entry's conversation that have changed since the last call of this; all, at first."""
+        talk = entry["conversation"]
+        if talk is None or not self._tells_conversation(entry, known):
+            return {}
+        moved = talk.chronicle.moved()
+        told = to_pages(moved if "conversation" in known else talk.chronicle.pages())
+        return {name: _json(page) for name, page in told.items()}
 
     def _end(self, entry: Entry) -> object:
         ended_at = entry["ended_at"]
@@ -92,7 +119,7 @@ class Codec:
         return {
             "call": json.dumps(identity, ensure_ascii=False),
             "business": json.dumps(entry["business"]),
-            "flow": msgspec.json.encode(pack(entry["flow"])).decode(),
+            "flow": _json(pack(entry["flow"])),
         }
 
     def _tells_conversation(self, entry: Entry, known: Mapping[str, str]) -> bool:
@@ -114,11 +141,12 @@ class Codec:
             raise UnreadableError(f"a call: {error!r}") from error
         return entry
 
-    def read_conversation(self, entry: Entry, told: Mapping[str, str]) -> None:
+    def read_conversation(self, entry: Entry, told: str, pages: Mapping[str, str]) -> None:
         """Let the entry's conversation be as it was told; one of another release is begun anew."""
         try:
-            plain = json.loads(told["conversation"])
-            entry["conversation"] = from_plain(plain, entry["flow"], self.phrases.texts, self.shift())
+            read = {name: json.loads(text) for name, text in pages.items()}
+            talk = from_plain(json.loads(told), read, entry["flow"], self.phrases.texts, self.shift())
+            entry["conversation"] = talk
         except ValueError as error:  # UnreadableError among them
             log.error("its conversation cannot be read: %s", error, extra={"call_sid": entry["call_sid"]})
 
@@ -149,3 +177,10 @@ class Codec:
 
     def _here(self, moment: float | None) -> float | None:
         return None if moment is None else moment - self.shift()
+
+
+def _json(value: object) -> str:
+    try:
+        return msgspec.json.encode(value).decode()
+    except UnicodeEncodeError:  # half a character, which no encoding has: words are told as they came
+        return json.dumps(value)

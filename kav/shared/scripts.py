@@ -1,7 +1,8 @@
 """What Redis does in one step for everybody, in its own language.
 
 A call is the hash `kav:call:<CallSid>`; each field is JSON text, see `kav.shared.fields`. `kav:calls` is the set of
-those that are not forgotten. Whoever changes one says so on the channel `kav:changed`.
+those that are not forgotten. Whoever changes one says so on the channel `kav:changed`. What grows with the call is in
+the hash `kav:pages:<CallSid>`, which is read by whoever is to go on with the call, and by nobody else.
 """
 
 from typing import Final
@@ -10,15 +11,18 @@ CHANNEL: Final = "kav:changed"
 CALLS: Final = "kav:calls"
 
 MERGE: Final = """
--- KEYS call, calls. ARGV me, sid, how (new: tell of the call, unless somebody has), ttl, all (1: return all), then
--- fields and values. Returns fields and values; nothing for a call that is unknown and not new.
+-- KEYS call, calls, pages. ARGV me, sid, how (new: tell of the call, unless somebody has), ttl, all (1: return all),
+-- how many pairs are fields, then fields and values, pages and values. Returns fields and values; nothing for a call
+-- that is unknown and not new.
 local call, how = KEYS[1], ARGV[3]
 local is_there = redis.call('EXISTS', call) == 1
 if redis.call('HEXISTS', call, 'forgotten') == 1 then return {'forgotten', '1'} end
 if not is_there and how ~= 'new' then return {} end
 local news = false
 if not (is_there and how == 'new') then
-  for i = 6, #ARGV, 2 do
+  local pages = 7 + 2 * ARGV[6]
+  for i = pages, #ARGV, 2 do redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1]) end
+  for i = 7, pages - 1, 2 do
     local field, value = ARGV[i], ARGV[i + 1]
     local held = redis.call('HGET', call, field)
     local first_wins = (field == 'end' or field == 'terminal') and value ~= 'null'
@@ -29,6 +33,7 @@ if not (is_there and how == 'new') then
   end
 end
 redis.call('EXPIRE', call, ARGV[4])
+redis.call('EXPIRE', KEYS[3], ARGV[4])
 if not is_there then
   redis.call('SADD', KEYS[2], ARGV[2])
 end
@@ -85,8 +90,8 @@ return taken
 """One server's keys are all in one place: a cluster of Redises would want them named."""
 
 FORGET: Final = """
--- KEYS call, calls. ARGV sid, ttl. The call is over for good; that it was is remembered for a while.
-redis.call('DEL', KEYS[1])
+-- KEYS call, calls, pages. ARGV sid, ttl. The call is over for good; that it was is remembered for a while.
+redis.call('DEL', KEYS[1], KEYS[3])
 redis.call('HSET', KEYS[1], 'forgotten', '1')
 redis.call('EXPIRE', KEYS[1], ARGV[2])
 redis.call('SREM', KEYS[2], ARGV[1])
@@ -97,6 +102,16 @@ return 1
 def call_key(call_sid: str) -> str:
     """Return the key of a call."""
     return f"kav:call:{call_sid}"
+
+
+def pages_key(call_sid: str) -> str:
+    """Return the key of what grows with a call."""
+    return f"kav:pages:{call_sid}"
+
+
+def keys_of(call_sid: str) -> list[str]:
+    """Return the keys that scripts about one call are given."""
+    return [call_key(call_sid), CALLS, pages_key(call_sid)]
 
 
 def process_key(process: str) -> str:

@@ -12,7 +12,7 @@ from kav.call.conversation import Conversation
 from kav.call.events import Direction
 from kav.call.flow import Flow, HttpTool, Step
 from kav.call.plain import UnreadableError, pack, unpack
-from kav.call.travel import from_plain, to_plain
+from kav.call.travel import from_plain, to_pages, to_plain
 from tests.call.test_conversation import PHRASES as KNOWN_PHRASES
 from tests.call.test_script_properties import FLOW, Telephone
 
@@ -23,13 +23,18 @@ SHIFT_THERE, SHIFT_HERE = 1_800_000_000.25, 5_000.5
 
 def travelled(talk: Conversation) -> Conversation:
     """As another process reads it, on a machine whose clock began at another time."""
-    plain = json.loads(json.dumps(to_plain(talk, SHIFT_THERE)))
-    return from_plain(plain, FLOW, PHRASES, SHIFT_THERE - SHIFT_HERE)
+    plain, pages = json.loads(json.dumps([to_plain(talk, SHIFT_THERE), to_pages(talk.chronicle.pages())]))
+    return from_plain(plain, pages, FLOW, PHRASES, SHIFT_THERE - SHIFT_HERE)
 
 
 def any_call(chance: Random, events: int) -> Telephone:
     phone = Telephone(chance)
     phone.talk.phrases = PHRASES
+    happen(phone, chance, events)
+    return phone
+
+
+def happen(phone: Telephone, chance: Random, events: int) -> None:
     happenings = (
         phone.time_passes,
         phone.all_is_played,
@@ -46,7 +51,6 @@ def any_call(chance: Random, events: int) -> Telephone:
     )
     for _ in range(events):
         chance.choice(happenings)()
-    return phone
 
 
 @settings(max_examples=60, deadline=None)
@@ -59,6 +63,8 @@ def test_whatever_has_happened_it_travels_whole(chance: Random, events: int) -> 
         assert again.pop(moment) == pytest.approx(told.pop(moment) + SHIFT_HERE, abs=0.01)
     assert again == told
     assert there.chronicle.turns == talk.chronicle.turns
+    assert there.chronicle.tools == talk.chronicle.tools
+    assert there.chronicle.breaches == talk.chronicle.breaches
     assert there.chronicle.at_ms == pytest.approx(talk.chronicle.at_ms, abs=3)
 
 
@@ -91,32 +97,72 @@ def test_the_message_that_was_left_to_ask_for_is_asked_for_there() -> None:
     talk.opening("nobody_answers")
     assert talk.open_question[0] == "message"
     plain = to_plain(talk, 0.0)
-    there = from_plain(plain, replace(FLOW, steps=FLOW.steps[:1]), PHRASES)
+    pages = to_pages(talk.chronicle.pages())
+    there = from_plain(plain, pages, replace(FLOW, steps=FLOW.steps[:1]), PHRASES)
     assert there.open_question == talk.open_question
     assert there.flow == talk.flow
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.randoms(use_true_random=False), st.lists(st.integers(0, 12), max_size=8))
+def test_telling_what_has_changed_again_and_again_is_telling_all(chance: Random, pauses: list[int]) -> None:
+    phone, told = any_call(chance, 0), dict[str, object]()
+    for events in pauses:
+        happen(phone, chance, events)
+        told |= json.loads(json.dumps(to_pages(phone.talk.chronicle.moved())))
+    assert told == json.loads(json.dumps(to_pages(phone.talk.chronicle.pages())))
+    assert to_pages(phone.talk.chronicle.moved()) == {}
+    assert to_pages(travelled(phone.talk).chronicle.moved()) == {}, "whoever reads it has it from who keeps it"
+
+
+def test_what_is_told_of_a_long_call_every_second_is_no_more_than_of_a_short_one() -> None:
+    told = []
+    for turns in (10, 400):
+        talk = Conversation(FLOW, PHRASES)
+        for number in range(turns):
+            talk.chronicle.caller_turn(f"item{number}", "city")
+            talk.chronicle.caller_words(f"item{number}", "חיפה " * 20)
+            talk.chronicle.tool_called(f"call{number}", "answer_step", "{}" * 50)
+            talk.chronicle.tool_finished(f"call{number}", "next" * 50)
+        talk.chronicle.news()
+        talk.chronicle.moved()
+        talk.chronicle.caller_turn("last", "city")
+        told.append(len(json.dumps([to_plain(talk, 0.0), to_pages(talk.chronicle.moved())])))
+    assert told[1] - told[0] < 20, "but for the digits of its counts"
+
+
+def test_a_conversation_without_one_of_its_turns_is_refused() -> None:
+    talk = any_call(Random(7), 40).talk
+    pages = to_pages(talk.chronicle.pages())
+    for name in pages:
+        with pytest.raises(UnreadableError):
+            from_plain(to_plain(talk, 0.0), {key: page for key, page in pages.items() if key != name}, FLOW, PHRASES)
 
 
 @pytest.mark.parametrize("spoilt", [None, [], {}, {"version": 2}, "talk"])
 def test_what_is_no_conversation_is_refused(spoilt: object) -> None:
     with pytest.raises(UnreadableError):
-        from_plain(spoilt, FLOW, PHRASES)
+        from_plain(spoilt, {}, FLOW, PHRASES)
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"version": 2},
+        {"version": 1},
         {"lock": {}},
         {"language": {"current": 5, "_before": None}},
         {"now": "noon"},
         {"account": None},
         {"message": 5},
         {"more": 1},
+        {"pages": None},
+        {"pages": [1, 0, 0]},
+        {"pages": [0, 0]},
     ],
 )
 def test_what_another_release_has_written_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(UnreadableError):
-        from_plain(WHOLE | change, FLOW, PHRASES)
+        from_plain(WHOLE | change, {}, FLOW, PHRASES)
 
 
 def flow(direction: Direction = "outbound") -> Flow:

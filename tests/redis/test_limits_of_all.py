@@ -134,7 +134,7 @@ def comes(link: Link, call: str, *, number: str = "", business: str = "") -> New
     """A call that is registered, and not let in yet."""
     fields = {"business": json.dumps(business), "end": "null", "owner": '"a"', "call": "{}"}
     pairs = [part for pair in fields.items() for part in pair]
-    link.script(scripts.MERGE, [scripts.call_key(call), scripts.CALLS], ["a", call, "new", 100, 0, *pairs])
+    link.script(scripts.MERGE, scripts.keys_of(call), ["a", call, "new", 100, 0, len(fields), *pairs])
     return Newcomer(call, number, business)
 
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 from uuid import uuid4
 
 import pytest
@@ -32,10 +33,19 @@ def link(redis_server: RedisServer) -> Iterator[Link]:
     link.close()
 
 
-def merge(link: Link, me: str, call: str, fields: dict[str, str], *, new: bool = False, whole: bool = True) -> object:
-    values = [me, call, "new" if new else "known", TTL_S, int(whole)]
-    pairs = [part for pair in fields.items() for part in pair]
-    found = link.script(scripts.MERGE, [scripts.call_key(call), scripts.CALLS], [*values, *pairs])
+def merge(
+    link: Link,
+    me: str,
+    call: str,
+    fields: dict[str, str],
+    pages: dict[str, str] | None = None,
+    *,
+    new: bool = False,
+    whole: bool = True,
+) -> object:
+    values = [me, call, "new" if new else "known", TTL_S, int(whole), len(fields)]
+    pairs = [part for pair in (*fields.items(), *(pages or {}).items()) for part in pair]
+    found = link.script(scripts.MERGE, scripts.keys_of(call), [*values, *pairs])
     return dict(zip(found[::2], found[1::2], strict=True))
 
 
@@ -105,10 +115,13 @@ def test_who_comes_second_with_a_new_call_takes_what_stands_there(link: Link) ->
 
 def test_a_late_writer_brings_no_call_back(link: Link) -> None:
     call = told(link)
-    keys = [scripts.call_key(call), scripts.CALLS]
-    link.script(scripts.FORGET, keys, [call, TTL_S])
+    merge(link, "a", call, {}, {"turn:1": "{}"})
+    assert link.client.hgetall(scripts.pages_key(call)) == {"turn:1": "{}"}
+    assert 0 < cast("int", link.client.ttl(scripts.pages_key(call))) <= TTL_S
+    link.script(scripts.FORGET, scripts.keys_of(call), [call, TTL_S])
     for new in (True, False):
-        assert merge(link, "a", call, STATE, new=new) == {"forgotten": "1"}
+        assert merge(link, "a", call, STATE, {"turn:1": "{}"}, new=new) == {"forgotten": "1"}
+    assert link.client.exists(scripts.pages_key(call)) == 0
     assert merge(link, "a", "CA-unknown", {"end": "null"}) == {}
     assert link.client.exists(scripts.call_key("CA-unknown")) == 0
     assert claim(link, "a", call) == 0
