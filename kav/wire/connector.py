@@ -13,7 +13,7 @@ import ssl
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Final, cast
+from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 import websocket
@@ -24,6 +24,9 @@ from kav.wire.websocket import WebSocket
 
 TOO_MANY_REQUESTS: Final = 429
 MAX_RETRY_AFTER_DIGITS: Final = 6
+
+MAX_HANDSHAKE_BYTES: Final = 32 * 1024
+"""An honest answer has one or two thousand."""
 
 SHOWN_ERROR_CHARS: Final = 200
 """Of what went wrong with a handshake: it may quote what came."""
@@ -55,6 +58,36 @@ class Endpoint:
     key: str = field(repr=False)
 
 
+class _Heard:
+    """A socket that hears so much and no more, all else as it is."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock, self._left = sock, MAX_HANDSHAKE_BYTES
+
+    def recv(self, size: int) -> bytes:
+        """Return what came. Raises WebSocketException when there is no end of it."""
+        data = self.sock.recv(size)
+        self._left -= len(data)
+        if self._left < 0:
+            raise websocket.WebSocketException("its answer has no end")
+        return data
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.sock, name)
+
+
+class _Bounded(websocket.WebSocket):
+    """Reads its handshake byte by byte and never lets others run while there is more: a long one held up every call."""
+
+    @property
+    def sock(self) -> Any:  # noqa: ANN401 - the package's own attribute
+        return self._heard
+
+    @sock.setter
+    def sock(self, sock: socket.socket | None) -> None:
+        self._heard = None if sock is None else _Heard(sock)
+
+
 class Route:
     """The way to one endpoint, and what is known of it from all calls."""
 
@@ -83,6 +116,7 @@ class Route:
                 sslopt={"context": self._tls},
                 enable_multithread=False,
                 redirect_limit=0,
+                class_=_Bounded,
             )
         except websocket.WebSocketBadStatusException as error:
             limited_s = _retry_after_s(error) if error.status_code == TOO_MANY_REQUESTS else 0.0
@@ -92,7 +126,7 @@ class Route:
             raise ConnectFailed(
                 f"The model cannot be reached: {why}. Check OPENAI_REALTIME_URL and the network."
             ) from None
-        sock = cast("socket.socket", client.sock)
+        sock = cast("_Heard", client.sock).sock
         sock.settimeout(None)
         return WebSocket(sock, Side.CLIENT, max_message_bytes=None)
 

@@ -88,6 +88,7 @@ def opened(route: Route) -> WebSocket | ConnectFailed:
 @example(b"HTTP/1.1 429 X\r\nRetry-After: " + b"9" * 400 + b"\r\n\r\n", [])
 @example(b"HTTP/1.1 429 X\r\nRetry-After: " + b"9" * 5000 + b"\r\n\r\n", [])
 @example(b"X: y\r\n" * 3000 + b"\r\n", [])
+@example(SWITCH + b"X: y\r\n" * 2_000_000, [])
 @example(SWITCH + b"Set-Cookie: a b=\xd7\xa9\r\nSec-WebSocket-Accept: " + ACCEPT + b"\r\n\r\n", [])
 def test_whatever_answers_the_upgrade_is_a_socket_or_a_failure_in_few_words(
     service: Service, route: Route, data: bytes, cuts: list[int]
