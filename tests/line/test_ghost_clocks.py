@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from statistics import median
 from urllib.parse import urlencode, urlsplit
 
 import pytest
@@ -12,17 +13,23 @@ from rehearsal.model import CallTool
 from rehearsal.twilio.signing import signed_headers
 from rehearsal.world import AUTH_TOKEN, World
 from tests.line.asking import about
-from tests.line.ending import WAIT_S, Talk, record, talking
+from tests.line.ending import WAIT_S, Record, Talk, record, talking
 from tests.line.listening import SPEECH
 from tests.line.test_conversation import greeted
 
 FORM = "application/x-www-form-urlencoded"
 
 CLOCKS_AGREE_MS = 5.0
-"""In the middle of some calls: one may meet a machine that stands still between the two clocks."""
+"""In the middle of some calls: one may meet a machine that stands still between the two clocks.
 
-CALLS = 9
-"""Of each way to end."""
+What lies between them is the way of a trigger to Kav and of a FIN back: two wakes of a process, 2 ms in all on a
+machine that has one to spare.
+"""
+
+CALLS, ROUNDS = 9, 3
+"""Of each way to end; a round may fall into a moment in which the machine has something else to do."""
+
+End = Callable[[World], Awaitable[tuple[Talk, float]]]
 
 
 @pytest.fixture(scope="module")
@@ -36,14 +43,11 @@ async def world() -> AsyncIterator[World]:
 class Ghosts:
     """How long the sockets and the line outlived the end of one call, ms: on record, and by the stand-ins' clocks."""
 
-    recorded_ms: tuple[float, float]
-    seen_ms: tuple[float, float]
-
-    @property
-    def apart_ms(self) -> tuple[float, float]:
-        """How far the two are apart."""
-        (sockets, line), (sockets_seen, line_seen) = self.recorded_ms, self.seen_ms
-        return abs(sockets - sockets_seen), abs(line - line_seen)
+    sockets_ms: float
+    sockets_seen_ms: float
+    line_ms: float | None
+    line_seen_ms: float | None
+    """None: the telephone call was over before Kav knew, so that its line has no ghost."""
 
 
 async def caller_hangs_up(world: World) -> tuple[Talk, float]:
@@ -76,23 +80,39 @@ async def bot_says_goodbye(world: World) -> tuple[Talk, float]:
     return Talk(world, heard.call, heard.session), heard.call.marks_echoed[-1][0]
 
 
-async def ghosts(world: World, end: Callable[[World], Awaitable[tuple[Talk, float]]]) -> Ghosts:
-    """End one call; the line's ghost is none where the telephone call was over before Kav knew."""
+async def ghosts(world: World, end: End) -> Ghosts:
+    """End one call, and read both clocks."""
     talk, since = await end(world)
     await talk.closed(since)
     await talk.call.until_reported()
+    by_kav = end is bot_says_goodbye
     fins = [peer.eof_at or 0.0 for peer in (talk.call.socket, talk.session.peer)]
-    found = await record(world, talk.call.sid, lambda found: found.call.get("line_ghost_ms") is not None)
-    line_s = talk.call.statuses[-1].at - since if end is bot_says_goodbye else 0.0
-    return Ghosts(
-        (found.call["socket_ghost_ms"], found.call["line_ghost_ms"]), ((max(fins) - since) * 1000, line_s * 1000)
+    found = await record(world, talk.call.sid, lambda found: _is_whole(found, by_kav))
+    line_seen_ms = (talk.call.statuses[-1].at - since) * 1000 if by_kav else None
+    return Ghosts(found.call["socket_ghost_ms"], (max(fins) - since) * 1000, found.call["line_ghost_ms"], line_seen_ms)
+
+
+def _is_whole(found: Record, by_kav: bool) -> bool:
+    needed = ("socket_ghost_ms", "terminal_status", "end_reason", *(("line_ghost_ms",) if by_kav else ()))
+    return all(found.call.get(name) is not None for name in needed)
+
+
+def medians_apart_ms(measured: list[Ghosts]) -> tuple[float, float]:
+    """How far the clocks are apart, in the middle of some calls: for the sockets and for the line."""
+    line = [(one.line_ms, one.line_seen_ms) for one in measured]
+    return (
+        median(abs(one.sockets_ms - one.sockets_seen_ms) for one in measured),
+        median(abs(kept - seen) for kept, seen in line if kept is not None and seen is not None)
+        if line[0][1] is not None
+        else 0.0,
     )
 
 
 @pytest.mark.parametrize("end", [caller_hangs_up, status_ends_it, bot_says_goodbye])
-async def test_both_ghosts_on_record_agree_with_the_stand_ins_clocks(
-    world: World, end: Callable[[World], Awaitable[tuple[Talk, float]]]
-) -> None:
-    measured = [await ghosts(world, end) for _ in range(CALLS)]
-    for apart in zip(*(each.apart_ms for each in measured), strict=True):
-        assert sorted(apart)[len(apart) // 4] <= CLOCKS_AGREE_MS, measured  # a busy machine only adds
+async def test_both_ghosts_on_record_agree_with_the_stand_ins_clocks(world: World, end: End) -> None:
+    rounds: list[tuple[float, float]] = []
+    while not rounds or (max(rounds[-1]) > CLOCKS_AGREE_MS and len(rounds) < ROUNDS):
+        measured = [await ghosts(world, end) for _ in range(CALLS)]
+        assert {one.line_ms is None for one in measured} == {end is not bot_says_goodbye}
+        rounds.append(medians_apart_ms(measured))
+    assert max(rounds[-1]) <= CLOCKS_AGREE_MS, rounds
