@@ -33,6 +33,7 @@ from tests.local_servers import TOKEN, TwilioApi, twilio_api
 DESCRIPTION: dict[str, Any] = yaml.safe_load(
     (Path(__file__).parents[1] / "docs" / "openapi.yaml").read_text(encoding="utf-8")
 )
+AUTHORIZED = {"Authorization": f"Bearer {API_TOKEN}"}
 URI = "urn:openapi"
 DOCUMENT = Registry[Any]().with_resource(URI, DRAFT202012.create_resource(DESCRIPTION))
 CLINIC = Flow("clinic", "Clinic", "inbound", ("+97231110002",), ("he",), {"he": "שלום."}, {"he": "להתראות."})
@@ -306,25 +307,34 @@ def test_a_database_that_is_away_is_said_in_words(start: Callable[..., Operator]
     assert code(operator.ask("GET", "/calls/CAx"), 503) == "records_away"
 
 
-def test_ten_thousand_calls_page_in_under_100_ms(operator: Operator) -> None:
+def test_each_of_ten_thousand_calls_pages_comes_in_under_100_ms(operator: Operator) -> None:
     rows = [
-        {"call_sid": f"CA{number:032x}", "business": "clinic", "created_at": NOON, "updated_at": NOON}
+        {"call_sid": f"CA{number:032x}", "business": "clinic", "created_at": moment, "updated_at": moment}
         for number in range(10_000)
+        for moment in [NOON + timedelta(milliseconds=number)]
     ]
     with build_engine(parse_url(operator.kav.settings.DATABASE_URL), "write").begin() as connection:
         connection.execute(insert(CALLS), rows)
-    took, after, seen = [], "", 0
-    for _ in range(5):
+    took: list[float] = []
+    seen: list[str] = []
+    after: str | None = ""
+    while after is not None:
+        path = f"/calls?{urlencode({'after': after, 'business': 'clinic', 'limit': 200})}"
+        page, best_s = best_of_three(lambda path=path: operator.client.get(path, headers=AUTHORIZED).json)  # type: ignore[misc]  # bound now
+        took.append(best_s)
+        after, seen = page["next"], seen + [call["call_sid"] for call in page["calls"]]
+    assert seen == [row["call_sid"] for row in reversed(rows)]
+    assert max(took) < 0.1, took
+
+
+def best_of_three(ask: Callable[[], Any]) -> tuple[Any, float]:
+    """What is answered, and how long that took, without what else the machine did."""
+    took = []
+    for _ in range(3):
         began = time.perf_counter()
-        page = operator.client.get(
-            f"/calls?{urlencode({'after': after, 'business': 'clinic'})}",
-            headers={"Authorization": f"Bearer {API_TOKEN}"},
-        ).json
+        found = ask()
         took.append(time.perf_counter() - began)
-        assert page is not None
-        after, seen = page["next"], seen + len(page["calls"])
-    assert seen == 250
-    assert min(took) < 0.1, took
+    return found, min(took)
 
 
 # The end of a call
