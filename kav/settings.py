@@ -148,7 +148,7 @@ class Settings(BaseSettings):
     MODEL_REST_S: float = Field(
         default=10,
         ge=0,
-        description="Seconds that an endpoint which has failed three times in a row is left alone; 0: never.",
+        description="Seconds that an endpoint which fails again and again is left alone at the most; 0: never.",
     )
     MODEL_REPLY_TIMEOUT_S: float = Field(
         default=8, gt=0, description="Seconds without progress on a reply before the caller hears an apology."

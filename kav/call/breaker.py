@@ -6,6 +6,9 @@ from typing import Final
 FAILURES: Final = 3
 """Failures in a row after which an endpoint is left alone: two may be an accident of the network."""
 
+FIRST_REST_S: Final = 1.0
+"""How long it is left alone at first; twice as long each time that it fails again: most outages are short."""
+
 LIMITED_S: Final = 10.0
 """How long one that has said "too many requests", and not for how long, is asked only where there is no other."""
 
@@ -17,9 +20,13 @@ class Breaker:
     """What is known of one endpoint; all times are monotonic seconds."""
 
     rest_s: float
-    """How long it is left alone; then one connection tries whether it is back. 0: it never is."""
+    """How long it is left alone at the most; then one connection tries whether it is back. 0: it never is."""
     failures: int = 0
+    _rest_s: float = 0.0
+    """How long it is left alone this time."""
     _rests_until: float = 0.0
+    _tried: bool = False
+    """Somebody finds out whether it is back."""
     _limited_until: float = 0.0
 
     def allows(self, at: float) -> bool:
@@ -28,7 +35,7 @@ class Breaker:
             return True
         if at < self._rests_until:
             return False
-        self._rests_until = at + self.rest_s
+        self._rests_until, self._tried = at + self._rest_s, True
         return True
 
     def is_limited(self, at: float) -> bool:
@@ -42,7 +49,9 @@ class Breaker:
     def failed(self, at: float) -> bool:
         """It was not reached, or did not do what it was asked; returns whether it is left alone from now on."""
         self.failures += 1
-        self._rests_until = at + self.rest_s
+        if self.failures == FAILURES or self._tried:  # not for those that were under way when it was left alone
+            self._rest_s = min(self.rest_s, max(FIRST_REST_S, 2 * self._rest_s))
+            self._rests_until, self._tried = at + self._rest_s, False
         return bool(self.rest_s) and self.failures == FAILURES
 
     def limited(self, at: float, for_s: float = LIMITED_S) -> None:
@@ -51,8 +60,8 @@ class Breaker:
 
     def answered(self) -> None:
         """It is there: whoever comes may ask it, but one that does nothing more is left alone again."""
-        self.failures = min(self.failures, FAILURES - 1)
+        self.failures, self._tried = min(self.failures, FAILURES - 1), False
 
     def worked(self) -> None:
         """It did what it was asked."""
-        self.failures = 0
+        self.failures, self._rest_s, self._tried = 0, 0.0, False

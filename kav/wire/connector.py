@@ -138,8 +138,8 @@ class Route:
         if self.breaker.failed(now):
             host = urlsplit(self.endpoint.url).hostname
             log.error(
-                "%s at %s has failed %d times in a row: new calls leave it alone, and one tries it every %g s",
-                *(self.model, host, self.breaker.failures, self.breaker.rest_s),
+                "%s at %s has failed %d times in a row: new calls leave it alone, but for one now and then",
+                *(self.model, host, self.breaker.failures),
             )
 
     def limited(self, for_s: float = LIMITED_S) -> None:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kav.call.breaker import FAILURES, LIMITED_S, MAX_LIMITED_S, Breaker
+from kav.call.breaker import FAILURES, FIRST_REST_S, LIMITED_S, MAX_LIMITED_S, Breaker
 
 REST_S = 30.0
 
@@ -22,9 +22,24 @@ def test_an_accident_or_two_change_nothing() -> None:
 def test_failures_in_a_row_close_it_for_a_while_and_that_is_said_once() -> None:
     breaker = Breaker(REST_S)
     assert [breaker.failed(100.0) for _ in range(FAILURES + 2)] == [False] * (FAILURES - 1) + [True, False, False]
-    assert not breaker.allows(100.0 + REST_S - 1)
-    assert breaker.rests_s(100.0 + REST_S - 1) == 1
-    assert breaker.allows(100.0 + REST_S)
+    assert not breaker.allows(100.0 + FIRST_REST_S - 0.1)
+    assert breaker.rests_s(100.0) == FIRST_REST_S
+    assert breaker.allows(100.0 + FIRST_REST_S)
+
+
+def test_it_is_left_alone_twice_as_long_each_time_that_a_try_fails_and_no_longer_than_that() -> None:
+    breaker, now, rests = failed(FAILURES), 100.0, list[float]()
+    for _ in range(7):
+        breaker.failed(now)  # one that was under way: it counts for nothing
+        rests.append(breaker.rests_s(now))
+        now += rests[-1]
+        assert breaker.allows(now)
+        breaker.failed(now)
+    assert rests == [1, 2, 4, 8, 16, REST_S, REST_S]
+    breaker.worked()
+    for _ in range(FAILURES):
+        breaker.failed(now)
+    assert breaker.rests_s(now) == FIRST_REST_S
 
 
 def test_then_one_connection_tries_and_the_others_wait_for_it() -> None:
@@ -83,7 +98,7 @@ def test_while_it_rests_nobody_asks_but_one_each_time(history: list[tuple[str, f
         if what == "asked":
             resting = breaker.failures >= FAILURES
             if breaker.allows(now) and resting:
-                assert not asked_at or now - asked_at[-1] >= REST_S
+                assert not asked_at or now - asked_at[-1] >= FIRST_REST_S
                 asked_at.append(now)
         elif what == "failed":
             breaker.failed(now)
