@@ -1,5 +1,6 @@
 """What the owner is told of a call, in words: a title, and a text that fits one SMS. Pure."""
 
+import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any, Final
@@ -12,6 +13,13 @@ MAX_SMS: Final = 1_500
 """Characters; Twilio refuses more than 1600."""
 
 MAX_ANSWER: Final = 200
+
+RIGHT_TO_LEFT: Final = frozenset({"he", "ar"})
+LEFT_TO_RIGHT: Final = "\u2066"
+ISOLATE_ENDS: Final = "\u2069"
+"""Between the two a text has a direction of its own (Unicode, UAX #9, 2.5)."""
+
+NUMBER: Final = re.compile(r"\+\d(?:[ -]?\d)+")
 
 CUT_OFF: Final = frozenset({"socket_lost", "no_media", "write_stalled", "model_failed", "error", "shutdown"})
 """End reasons that are no end of a conversation."""
@@ -26,12 +34,13 @@ def words_by_language() -> Mapping[str, Mapping[str, str]]:
 def title(report: CallReport) -> str:
     """One line: which business, with whom."""
     words = _words(report)
-    return words["title"].format(business=_line(report.business), number=report.other_number or words["unknown_number"])
+    told = words["title"].format(business=_line(report.business), number=report.other_number or words["unknown_number"])
+    return _readable(told, report)
 
 
 def text(report: CallReport, findings: Findings) -> str:
     """All that is told, without the title."""
-    return "\n".join(_lines(report, findings, _words(report)))
+    return _readable("\n".join(_lines(report, findings, _words(report))), report)
 
 
 def sms(report: CallReport, findings: Findings) -> str:
@@ -76,6 +85,16 @@ def _line(said: str) -> str:
     return " ".join(said.split())
 
 
+def _readable(told: str, report: CallReport) -> str:
+    """Return a text in which a number keeps its plus before it, also where lines run from right to left."""
+    if _language(report) not in RIGHT_TO_LEFT:
+        return told
+    return NUMBER.sub(lambda found: f"{LEFT_TO_RIGHT}{found[0]}{ISOLATE_ENDS}", told)
+
+
+def _language(report: CallReport) -> str:
+    return report.owner.language if report.owner is not None else report.language
+
+
 def _words(report: CallReport) -> Mapping[str, str]:
-    language = report.owner.language if report.owner is not None else report.language
-    return words_by_language().get(language) or words_by_language()["en"]
+    return words_by_language().get(_language(report)) or words_by_language()["en"]

@@ -9,7 +9,7 @@ from tests.after_call.reports import FINDINGS, OWNER, REPORT, report
 
 def test_the_owner_reads_who_called_what_about_and_what_was_answered() -> None:
     assert notice.sms(REPORT, FINDINGS).splitlines() == [
-        "מרפאת השיניים אלון: שיחה עם +972501234567",
+        "מרפאת השיניים אלון: שיחה עם \u2066+972501234567\u2069",
         "22/11 10:30, 2 דקות",
         "דחוף",
         "דנה לוי ביקשה תור.",
@@ -43,6 +43,13 @@ def test_a_wish_not_to_be_called_and_a_hidden_number_are_told() -> None:
     hidden = report(do_not_call=True, other_number="")
     assert notice.title(hidden).endswith("מספר חסוי")
     assert "ביקשו לא להתקשר אליהם שוב." in notice.text(hidden, Findings())
+
+
+@pytest.mark.parametrize(("language", "shown"), [("he", "\u2066+972501112222\u2069"), ("ru", "+972501112222")])
+def test_a_number_that_was_answered_reads_from_left_to_right_in_every_language(language: str, shown: str) -> None:
+    told = report(answers=(Given("phone", "?", "+972501112222"),), owner=Owner(sms=OWNER.sms, language=language))
+    assert f"? {shown}" in notice.sms(told, Findings())
+    assert ("\u2066" in notice.title(told)) is (language == "he")
 
 
 @pytest.mark.parametrize("language", ["he", "en", "ar", "ru"])
