@@ -21,7 +21,7 @@ MAX_PRICED: Final = 10_000
 """Calls whose cost so far is remembered: what a call costs is told again and again, always as a whole."""
 
 LATE_FOR_S: Final = 2.0
-"""How long the process must be late, or in time, before that counts: one pause of the collector's is no overload."""
+"""How much longer late than in time, or in time than late, before that counts: one pause is no overload."""
 
 WITHHELD: Final = "anonymous"
 """In a list of blocked numbers: everybody who shows no number."""
@@ -155,24 +155,27 @@ class Callers:
 
 
 class Lateness:
-    """Whether the process is too late to take more in: for some time, and until it has been in time for as long."""
+    """Whether the process is too late to take more in: most of the time, for some time; and until it is in time so.
+
+    A vessel that fills while the process is late and leaks while it is not, so that one look in time among many that
+    were late begins nothing anew.
+    """
 
     def __init__(self, too_late_s: float) -> None:
         self._too_late_s = too_late_s
-        self._since: float | None = None
-        """When what is seen now, and is not what counts, began."""
+        self._filled_s = 0.0
+        """Up to LATE_FOR_S."""
+        self._seen_at: float | None = None
         self.late = False
 
     def observe(self, now: float, late_by_s: float) -> None:
         """The process came round at `now`, `late_by_s` after its time; a limit of 0 s is none."""
+        passed_s = now - self._seen_at if self._seen_at is not None else late_by_s
+        self._seen_at = now
         sees_late = 0 < self._too_late_s <= late_by_s
-        if sees_late == self.late:
-            self._since = None
-            return
-        began_at = now - late_by_s if sees_late else now
-        self._since = began_at if self._since is None else self._since
-        if now - self._since >= LATE_FOR_S:
-            self.late, self._since = sees_late, None
+        self._filled_s = min(LATE_FOR_S, max(0.0, self._filled_s + (passed_s if sees_late else -passed_s)))
+        if self._filled_s == (0.0 if self.late else LATE_FOR_S):
+            self.late = not self.late
 
 
 class Spending:

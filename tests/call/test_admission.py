@@ -58,13 +58,37 @@ def test_no_limit_is_no_limit() -> None:
     )
 
 
-@given(st.builds(Load), st.booleans())
+AMOUNTS = {"calls": 12, "business_calls": 5, "caller_calls": 7, "spent_micro_usd": 1200}
+"""Of each as much as takes it beyond its limit."""
+LOADS = st.builds(
+    Load,
+    **{name: st.integers(0, most) for name, most in AMOUNTS.items()},
+    **{name: st.booleans() for name in ("blocked", "late", "draining")},
+)
+
+
+@given(LOADS, st.booleans())
 def test_one_more_of_anything_never_lets_a_refused_call_in(load: Load, has_human: bool) -> None:
     if rule(load, LIMITS, has_human=has_human) == "take":
         return
-    for name in ("calls", "business_calls", "caller_calls", "spent_micro_usd"):
+    for name in AMOUNTS:
         worse = replace(load, **{name: getattr(load, name) + 1})
         assert rule(worse, LIMITS, has_human=has_human) != "take"
+
+
+@given(LOADS, st.booleans())
+def test_a_call_is_taken_when_nothing_speaks_against_it_and_at_no_other_time(load: Load, has_human: bool) -> None:
+    reached = [
+        0 < most <= had
+        for had, most in (
+            (load.calls, LIMITS.calls),
+            (load.business_calls, LIMITS.business_calls),
+            (load.caller_calls, LIMITS.caller_calls),
+            (load.spent_micro_usd, LIMITS.spend_micro_usd),
+        )
+    ]
+    taken = rule(load, LIMITS, has_human=has_human) == "take"
+    assert taken is not any((*reached, load.blocked, load.late, load.draining))
 
 
 # Callers
@@ -103,28 +127,70 @@ def test_numbers_are_blocked_whole_by_their_beginning_or_for_being_hidden(number
 
 # Lateness
 
+EVERY_S = 0.1
+"""How often the watchdog comes round when it can."""
+
+
+def looks(lateness: Lateness, at: float, *late_by_s: float) -> float:
+    """Let the watchdog come round so often, each time so late; returns when it last did."""
+    for late_s in late_by_s:
+        at += EVERY_S + late_s
+        lateness.observe(at, late_s)
+    return at
+
 
 def test_one_late_moment_is_no_overload_and_two_seconds_of_them_are() -> None:
     lateness = Lateness(0.25)
-    lateness.observe(100.0, 0.3)
+    at = looks(lateness, 100.0, *[0.0] * 10, 0.3, *[0.0] * 10)
     assert not lateness.late
-    lateness.observe(100.1, 0.0)
-    for step in range(6):
-        lateness.observe(101.0 + step * 0.3, 0.3)
-    assert not lateness.late, "it was in time between"
-    lateness.observe(103.0, 0.3)
+    at = looks(lateness, at, *[0.3] * 4)
+    assert not lateness.late
+    looks(lateness, at, 0.3)
+    assert lateness.late
+
+
+def test_a_look_in_time_among_many_that_are_late_begins_nothing_anew() -> None:
+    lateness = Lateness(0.25)
+    looks(lateness, 100.0, *[0.3, 0.3, 0.24] * 6)
+    assert lateness.late, "the lag jitters around the limit"
+
+
+def test_a_process_that_stood_still_for_as_long_is_late_at_once() -> None:
+    lateness = Lateness(0.25)
+    looks(lateness, 100.0, 0.0, LATE_FOR_S)
     assert lateness.late
 
 
 def test_a_process_is_trusted_again_when_it_was_in_time_for_as_long() -> None:
     lateness = Lateness(0.25)
-    lateness.observe(100.0, LATE_FOR_S)
+    at = looks(lateness, 100.0, 0.0, LATE_FOR_S)
+    at = looks(lateness, at, *[0.0] * 19)
     assert lateness.late
-    for at in (100.1, 101.0, 102.0):
-        lateness.observe(at, 0.0)
-        assert lateness.late
-    lateness.observe(102.1, 0.0)
+    looks(lateness, at, *[0.0] * 2)
     assert not lateness.late
+
+
+LAGS = st.lists(st.sampled_from([0.0, 0.05, 0.2, 0.25, 0.4, 1.0, 3.0]), max_size=60)
+
+
+@given(LAGS)
+def test_whatever_was_before_two_seconds_of_one_kind_decide(before: list[float]) -> None:
+    for lag_s, late in ((0.0, False), (0.25, True)):
+        lateness = Lateness(0.25)
+        at = looks(lateness, 100.0, *before)
+        looks(lateness, at, *[lag_s] * (int(LATE_FOR_S / (EVERY_S + lag_s)) + 2))
+        assert lateness.late is late
+
+
+@given(LAGS)
+def test_who_is_late_for_less_than_half_of_any_while_is_never_shed(lags: list[float]) -> None:
+    lateness = Lateness(0.25)
+    at = 100.0
+    for lag_s in lags:
+        at = looks(lateness, at, min(lag_s, LATE_FOR_S / 2))
+        late_s = EVERY_S + min(lag_s, LATE_FOR_S / 2)
+        at = looks(lateness, at, *[0.0] * (int(late_s / EVERY_S) + 1))
+        assert not lateness.late
 
 
 def test_without_a_limit_nothing_is_late() -> None:
