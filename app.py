@@ -39,7 +39,7 @@ import routes_twilio
 import stream_registry
 import twilio_gate
 from call_admission import Admission
-from call_placed import Placed
+from call_placed import RING_S, Placed
 from drain import drain
 from kav import commands, console, log
 from kav.after_call import AfterCall
@@ -109,7 +109,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     shared = open_shared(settings, phrases)
     tickets = shared.tickets if shared is not None else Tickets()
     counts = shared.counts if shared is not None else None
-    placed = Placed(records, rest, tickets, routes_calls.RING_S + settings.TERMINAL_STATUS_S)
+    placed = Placed(records, rest, tickets, RING_S + settings.TERMINAL_STATUS_S)
     aftermath = call_aftermath.Aftermath(settings, records, rest, after_call, placed)
     gate, admission = twilio_gate.Gate(settings), Admission(settings, media, counts)
     twilio = routes_twilio.Desk(settings, media, records, phrases, flows, tickets, admission)

@@ -7,6 +7,7 @@ together they ask Redis for, which the webhook waits for anyhow.
 import logging
 import math
 import time
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -50,15 +51,25 @@ class Admission:
 
     def rule(self, entry: Entry) -> Verdict:
         """Say what becomes of a call that has just come in, and count it."""
-        limits = self._limits(entry)
+        verdict = self._verdict(entry, self._limits(entry))
+        if verdict == "take":  # who is told to call again does, and must not be locked out for it
+            self._callers.note(entry["from_number"], time.monotonic())
+        return verdict
+
+    def has_room(self, entry: Entry) -> bool:
+        """Whether a call that Kav has placed, and that somebody has just answered, can be carried."""
+        limits = replace(self._limits(entry), caller_calls=0, spend_micro_usd=0)  # the order was held to those
+        return self._verdict(entry, limits) == "take"
+
+    def _verdict(self, entry: Entry, limits: Limits) -> Verdict:
         newcomer = self._newcomer(entry, limits)
         load = self._load(entry, self._counted(newcomer, limits))
         verdict = rule(load, limits, has_human=entry["flow"].transfer is not None)
-        if self._counts is not None and verdict != "take":
+        if verdict == "take":
+            return verdict
+        if self._counts is not None:
             self._counts.withdraw(newcomer)
-        self._callers.note(entry["from_number"], time.monotonic())
-        if verdict != "take":
-            log.warning("call not taken: %s", verdict, extra={"call_sid": entry["call_sid"]})
+        log.warning("call not taken: %s", verdict, extra={"call_sid": entry["call_sid"]})
         return verdict
 
     def watch_spending(self, records: Records) -> None:
@@ -101,7 +112,8 @@ class Admission:
             calls=max(len(others), self._media.sockets),
             business_calls=counted.business_calls if counted is not None else of_business,
             caller_calls=max(of_caller, counted.caller_calls) if counted is not None else of_caller,
-            blocked=is_blocked(entry["from_number"], self._settings.BLOCKED_NUMBERS),
+            blocked=entry["direction"] == "inbound"
+            and is_blocked(entry["from_number"], self._settings.BLOCKED_NUMBERS),
             late=self._media.lateness.late,
             draining=self._media.draining,
             spent_micro_usd=self._media.spending.today(today(self._settings)),

@@ -8,6 +8,7 @@ import logging
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Final
 
 import gevent
 from sqlalchemy.exc import SQLAlchemyError
@@ -17,9 +18,18 @@ from kav.call.aftermath import Retry, retry
 from kav.records import Records
 from kav.records.database import summary
 from kav.records.errors import RecordsError
-from kav.tickets import Tickets
-from kav.wire.twilio_rest import TwilioRest, TwilioRestError, UnreachableError
+from kav.settings import Settings
+from kav.tickets import Order, Tickets
+from kav.wire.twilio_rest import NewCall, TwilioRest, TwilioRestError, UnreachableError
 from stream_registry import TERMINAL_STATUSES
+
+RING_S: Final = 45
+"""How long a telephone rings: voicemail takes most calls after 20 to 30 s, and nobody runs longer than this."""
+
+LINE_MARGIN_S: Final = 60
+"""What Twilio adds to the longest call before it cuts the line by itself, should Kav be gone."""
+
+LONGEST_LINE_S: Final = 4 * 3600  # Twilio's own limit on the length of a call
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +106,23 @@ class Placed:
         if not call.get("end_reason"):
             self._records.save_call(call_sid, ended_at=datetime.now(UTC), end_reason=f"call_status_{fetched[0]}")
         return True
+
+
+def new_call(settings: Settings, order: Order, ticket: str) -> NewCall:
+    """Return what Twilio is asked to place for an order."""
+    hooks = f"{settings.base_url}/twilio"
+    transfer_s = order.flow.transfer.ring_s + order.flow.transfer.time_limit_s if order.flow.transfer else 0
+    return NewCall(
+        to=order.to,
+        from_=order.from_,
+        voice_url=f"{hooks}/outbound-voice?ticket={ticket}",
+        fallback_url=f"{hooks}/voice-fallback",
+        status_url=f"{hooks}/status?ticket={ticket}",
+        machine_url=f"{hooks}/machine?ticket={ticket}",
+        waits_for_beep=bool(order.flow.machine_message),
+        ring_s=RING_S,
+        time_limit_s=min(int(settings.MAX_CALL_S) + transfer_s + LINE_MARGIN_S, LONGEST_LINE_S),
+    )
 
 
 def _told(error: Exception) -> str:

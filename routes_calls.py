@@ -25,7 +25,7 @@ from werkzeug.exceptions import HTTPException
 import realtime_prompt_builder as prompt
 import stream_registry
 from call_admission import spent_out
-from call_placed import Placed
+from call_placed import Placed, new_call
 from kav.bearer import is_bearer
 from kav.call.admission import Counts
 from kav.call.flow import Flow
@@ -38,7 +38,6 @@ from kav.records.errors import RecordsError
 from kav.settings import Settings
 from kav.tickets import Order, Rate, Tickets
 from kav.wire.twilio_rest import (
-    NewCall,
     NoCredentialsError,
     RefusedRequestError,
     TwilioRest,
@@ -47,14 +46,6 @@ from kav.wire.twilio_rest import (
     masked,
 )
 from media_desk import MediaDesk
-
-RING_S: Final = 45
-"""How long a telephone rings: voicemail takes most calls after 20 to 30 s, and nobody runs longer than this."""
-
-LINE_MARGIN_S: Final = 60
-"""What Twilio adds to the longest call before it cuts the line by itself, should Kav be gone."""
-
-LONGEST_LINE_S: Final = 4 * 3600  # Twilio's own limit on the length of a call
 
 RECORD_WAIT_S: Final = 2.0
 """How long a number's record is waited for before it is answered that it is still on its way."""
@@ -140,7 +131,7 @@ class CallDesk:
         self._check_hours(flow, anytime=body.anytime)
         self._check_listed(to)
         order = Order(self._filled(flow, body.variables), to, _from_number(flow, body.from_), time.monotonic())
-        self._check_room(to)
+        self._check_room(to, flow)
         ticket = self._keep(order)
         call_sid = self._ask_twilio(order, ticket)
         log.info("calling %s with the flow %s", masked(to), flow.id, extra={"call_sid": call_sid})
@@ -202,8 +193,8 @@ class CallDesk:
             raise Refused(400, "too_long", str(error), "shorten the variables, or the flow's facts") from None
         return filled
 
-    def _check_room(self, to: str) -> None:
-        """Refuse a call too many: of all, of this minute, or to somebody who is being called already."""
+    def _check_room(self, to: str, flow: Flow) -> None:
+        """Refuse a call too many: of all, of its flow, of this minute, or to somebody who is being called already."""
         now = time.monotonic()
         waiting = list(self._parts.tickets.numbers(now))
         if self._parts.media.draining:
@@ -211,12 +202,23 @@ class CallDesk:
             raise Refused(503, "draining", "Kav is being stopped and takes no new calls", remedy, retry_after_s=60)
         if to in waiting or _is_in_a_call(to):
             raise _already_calling(to)
+        if self._parts.media.lateness.late:
+            message = "Kav is too slow now for one call more (HUB_LAG_SHED_MS)"
+            raise Refused(503, "late", message, "ask again later; if it is so for long, give it more of a core", 10)
+        if 0 < flow.max_calls <= self._calls_of(flow, now):
+            message = f"as many calls of the flow {flow.id} as its `limits` allow are going on"
+            raise Refused(429, "flow_full", message, "ask again later", 10)
         if stream_registry.live_count() + len(waiting) >= self._parts.settings.MAX_CALLS:
             raise Refused(429, "full", "as many calls as MAX_CALLS allows are going on", "ask again later", 10)
         if spent_out(self._parts.settings, self._parts.media):
             remedy = "ask again tomorrow, or raise DAILY_SPEND_CAP_USD"
             raise Refused(429, "spent", "the models have cost today what DAILY_SPEND_CAP_USD allows", remedy, 3600)
         self._check_rate(self._rate.wait_s(now))
+
+    def _calls_of(self, flow: Flow, now: float) -> int:
+        """Return how many calls of a flow go on or ring; those of other processes are counted when one is answered."""
+        going_on = sum(not e["ended"] and e["business"] == flow.id for e in stream_registry.registry.values())
+        return going_on + sum(order.flow.id == flow.id for order in self._parts.tickets.waiting(now))
 
     def _check_rate(self, wait_s: float) -> None:
         if wait_s:
@@ -243,7 +245,7 @@ class CallDesk:
     def _ask_twilio(self, order: Order, ticket: str) -> str:
         """Return the new call's sid. A call that certainly was not placed gives its ticket back. Raises Refused."""
         try:
-            call_sid = self._parts.rest.place_call(_new_call(self._parts.settings, order, ticket))
+            call_sid = self._parts.rest.place_call(new_call(self._parts.settings, order, ticket))
         except UnknownOutcomeError as error:
             raise _refusal(502, "unknown", error) from error
         except TwilioRestError as error:
@@ -332,22 +334,6 @@ def _is_in_a_call(number: str) -> bool:
     return any(
         not entry["ended"] and stream_registry.other_party(entry) == number
         for entry in stream_registry.registry.values()
-    )
-
-
-def _new_call(settings: Settings, order: Order, ticket: str) -> NewCall:
-    hooks = f"{settings.base_url}/twilio"
-    transfer_s = order.flow.transfer.ring_s + order.flow.transfer.time_limit_s if order.flow.transfer else 0
-    return NewCall(
-        to=order.to,
-        from_=order.from_,
-        voice_url=f"{hooks}/outbound-voice?ticket={ticket}",
-        fallback_url=f"{hooks}/voice-fallback",
-        status_url=f"{hooks}/status?ticket={ticket}",
-        machine_url=f"{hooks}/machine?ticket={ticket}",
-        waits_for_beep=bool(order.flow.machine_message),
-        ring_s=RING_S,
-        time_limit_s=min(int(settings.MAX_CALL_S) + transfer_s + LINE_MARGIN_S, LONGEST_LINE_S),
     )
 
 

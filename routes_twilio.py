@@ -92,15 +92,14 @@ class Desk:
         Whoever answers a call that Kav knows nothing of (it was restarted meanwhile) hears an apology, not a dead line.
         """
         call_sid = request.form.get("CallSid", "")
-        entry = stream_registry.find(call_sid) or self._answered(call_sid)
+        entry = stream_registry.find(call_sid)
         if entry is None:
-            return self._answers.apology(DEFAULT_LANGUAGE)
-        if entry["ended"]:
-            return self._end_of_line(entry)
-        if entry["stream"] is None and self._full():
-            stream_registry.end(call_sid, "no_stream", after_stream="apology")
-            return self._end_of_line(entry)
-        return self._open_stream(entry)
+            entry = self._answered(call_sid)
+            if entry is None:
+                return self._answers.apology(DEFAULT_LANGUAGE)
+            if not entry["ended"] and not self._admission.has_room(entry):
+                stream_registry.end(call_sid, "refused", after_stream="apology")
+        return self._end_of_line(entry) if entry["ended"] else self._open_stream(entry)
 
     def machine(self) -> Response:
         """What took the call: a machine gets the flow's message, or nothing; whatever may be a person goes on."""
@@ -146,7 +145,7 @@ class Desk:
 
     def after_stream(self) -> Response:
         """What comes after the stream: its replacement if it was lost, an apology, or the end."""
-        entry = stream_registry.find(request.form.get("CallSid", ""))
+        entry = stream_registry.seek(request.form.get("CallSid", ""))
         if entry is None:
             return self._stranger(request.form)
         stream_registry.sharing().await_word(entry)
@@ -185,7 +184,7 @@ class Desk:
 
     def dial_result(self) -> Response:
         """What became of a hand-over: the end, or, if nobody took the call, back to the bot at the same step."""
-        entry = stream_registry.find(request.form.get("CallSid", ""))
+        entry = stream_registry.seek(request.form.get("CallSid", ""))
         nobody = request.form.get("DialCallStatus") in NOBODY
         if entry is None and nobody:
             return self._stranger(request.form)
@@ -278,10 +277,6 @@ class Desk:
         if status in TERMINAL_STATUSES:
             self._tickets.drop(_ticket())
             self._records.save_call(call_sid, ended_at=datetime.now(UTC), end_reason=f"call_status_{status}")
-
-    def _full(self) -> bool:
-        """Whether one more call is too many; those whose socket is still to come count too."""
-        return self._media.full or stream_registry.live_count() > self._settings.MAX_CALLS
 
     def _open_stream(self, entry: Entry) -> Response:
         """Return the stream, whose model begins to connect meanwhile."""

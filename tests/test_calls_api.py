@@ -15,6 +15,7 @@ from werkzeug.test import TestResponse
 
 import stream_registry
 from app import Kav
+from kav.call.admission import LATE_FOR_S
 from kav.call.flow import Flow, Hours, Step
 from kav.flow_files import Flows
 from kav.tickets import Tickets
@@ -37,6 +38,7 @@ SALES = Flow(
     variables=("name",),
 )
 CLOSED = replace(SALES, id="closed", numbers=("+97231110005",), greeting={"he": "שלום."}, variables=(), hours=NEVER)
+NARROW = replace(CLOSED, id="narrow", numbers=("+97231110006",), hours=None, max_calls=1)
 INBOUND = replace(SALES, id="clinic", direction="inbound", numbers=("+97231110002",), variables=())
 
 
@@ -48,7 +50,7 @@ class Operator:
         self.kav: Kav = whole.extensions["kav"]
         app = Flask("operator")
         app.config["MAX_CONTENT_LENGTH"] = 64 * 1024
-        flows = Flows((SALES, CLOSED, INBOUND))
+        flows = Flows((SALES, CLOSED, NARROW, INBOUND))
         parts = Parts(self.kav.settings, flows, self.kav.media, self.kav.records, self.kav.rest, self.tickets)
         init_app(app, CallDesk(parts))
         self._client = app.test_client()
@@ -311,3 +313,21 @@ def test_while_the_list_cannot_be_read_nobody_is_called(start: Callable[..., Ope
     answer = operator.place()
     assert refusal(answer, 503) == "records_away"
     assert operator.placed == []
+
+
+def test_a_process_that_is_late_places_no_calls(operator: Operator) -> None:
+    lateness = operator.kav.media.lateness
+    lateness.observe(100.0, LATE_FOR_S)
+    answer = operator.place()
+    assert refusal(answer, 503) == "late"
+    assert answer.headers["Retry-After"]
+    lateness.observe(100.0 + LATE_FOR_S, 0.0)
+    assert operator.place().status_code == 201
+
+
+def test_a_flow_s_own_limit_holds_for_calls_that_are_placed(operator: Operator) -> None:
+    assert operator.place("+972501234501", flow="narrow", variables={}).status_code == 201
+    answer = operator.place("+972501234502", flow="narrow", variables={})
+    assert refusal(answer, 429) == "flow_full"
+    assert operator.place("+972501234502").status_code == 201, "another flow's calls are another's"
+    assert len(operator.placed) == 2

@@ -10,9 +10,8 @@ import pytest
 
 import stream_registry
 from app import Kav
-from call_placed import Placed
+from call_placed import RING_S, Placed
 from kav.call.aftermath import FIRST_RETRY_S, RETRY_FOR_S
-from routes_calls import RING_S
 from tests.in_process import API_TOKEN, kavs, with_twilio
 from tests.local_servers import TwilioApi, twilio_api
 

@@ -10,7 +10,9 @@ from rehearsal.world import World
 from tests.line.asking import about, ask
 from tests.line.ending import read, record, talking, until_healthy
 
-TOO_MANY, CLOSED = (load_phrases().text(phrase, "he") for phrase in ("too_many_calls", "closed_for_today"))
+TOO_MANY, CLOSED, BUSY = (
+    load_phrases().text(phrase, "he") for phrase in ("too_many_calls", "closed_for_today", "busy")
+)
 BLOCKED, PREFIX = "+972509999999", "+263771234567"
 
 
@@ -38,6 +40,21 @@ async def test_the_third_call_within_the_hour_is_told_so_and_opens_no_model(worl
     assert (found.call["end_reason"], found.streams) == ("refused", [])
     somebody = await talking(world)
     await somebody.call.hang_up()
+
+
+async def test_who_was_told_that_the_lines_are_busy_may_call_again() -> None:
+    async with World({"CALLS_PER_CALLER_PER_HOUR": "2", "MAX_CALLS": "1", "DRAIN_SECONDS": "0"}) as narrow:
+        somebody = await talking(narrow)
+        for _ in range(3):
+            await told(narrow, await narrow.twilio.call("+972507777777", NUMBER), BUSY)
+        await somebody.call.hang_up()
+        await somebody.call.until_reported()
+        for _ in range(2):
+            call = await narrow.twilio.call("+972507777777", NUMBER)
+            await call.until_streaming()
+            await call.hang_up()
+            await call.until_reported()
+        await told(narrow, await narrow.twilio.call("+972507777777", NUMBER), TOO_MANY)
 
 
 async def test_a_webhook_that_twilio_repeats_is_one_call_with_one_answer_and_one_model(world: World) -> None:
