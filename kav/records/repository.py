@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any, TypedDict
 
-from sqlalchemy import ColumnElement, Connection, Executable, case, func
+from sqlalchemy import ColumnElement, Connection, Executable, bindparam, case, func, update
 
 from kav.records import cleaning
 from kav.records.do_not_call import CallAgain, DoNotCall, forget_do_not_call, save_do_not_call
@@ -111,7 +111,8 @@ def save(connection: Connection, record: Record) -> str:
 def save_call_status(connection: Connection, report: StatusReport) -> str:
     """Upsert a call's status: the first terminal status wins, the duration kept is the greatest seen.
 
-    Twilio's callbacks come late, twice and out of order, so a status only ever moves forward.
+    Twilio's callbacks come late, twice and out of order, so a status only ever moves forward. A call that no process
+    has ever carried ends with it: nobody else will say so.
     """
     values = {
         "call_sid": sid(report.call_sid, report.call_sid),
@@ -123,6 +124,9 @@ def save_call_status(connection: Connection, report: StatusReport) -> str:
         "updated_at": report.at,
     }
     stored = connection.execute(_status_upsert(connection.dialect.name), values).scalar_one()
+    if values["terminal_status"] is not None:
+        ends = {"end_reason": f"call_status_{values['terminal_status']}", "ended_at": report.at}
+        connection.execute(_end_of_nobodys(), {"of_call": values["call_sid"]} | ends)
     return _direction_notice(stored, report.direction)
 
 
@@ -167,6 +171,16 @@ def _status_upsert(dialect: str) -> Executable:
         },
     )
     return upsert.returning(old.direction)
+
+
+@cache
+def _end_of_nobodys() -> Executable:
+    nobodys = (CALLS.c.process.is_(None), CALLS.c.end_reason.is_(None), CALLS.c.ended_at.is_(None))
+    return (
+        update(CALLS)
+        .where(CALLS.c.call_sid == bindparam("of_call"), *nobodys)
+        .values(end_reason=bindparam("end_reason"), ended_at=bindparam("ended_at"))
+    )
 
 
 def _rank(status: ColumnElement[Any]) -> ColumnElement[Any]:

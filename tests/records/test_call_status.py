@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine
 from kav.records import reading, repository
 from kav.records.cleaning import MAX_DURATION_S, STATUS_RANK, TERMINAL_STATUSES
 from kav.records.errors import InvalidRecordError
-from kav.records.repository import status_report
+from kav.records.repository import CallRecord, status_report
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, 123_456, tzinfo=UTC)
 reports = st.lists(
@@ -39,6 +39,21 @@ def test_a_terminal_status_of_an_unknown_call_is_stored(connection: Connection) 
     stored = row(connection)
     assert (stored["status"], stored["terminal_status"], stored["duration_s"]) == ("completed", "completed", 42)
     assert (stored["direction"], stored["created_at"]) == ("inbound", NOW.replace(microsecond=123_000))
+
+
+def test_a_call_that_no_process_ever_carried_ends_with_its_status(connection: Connection) -> None:
+    report(connection, "busy")
+    ended = row(connection)
+    assert (ended["end_reason"], ended["ended_at"]) == ("call_status_busy", NOW.replace(microsecond=123_000))
+    repository.save(connection, CallRecord("CA1", {"end_reason": "goodbye", "process": "p"}, NOW))
+    report(connection, "completed")
+    assert row(connection)["end_reason"] == "goodbye", "whoever carried it knows better"
+
+
+def test_a_call_that_is_carried_has_its_end_from_its_process(connection: Connection) -> None:
+    repository.save(connection, CallRecord("CA1", {"process": "p"}, NOW))
+    report(connection, "completed")
+    assert (row(connection)["end_reason"], row(connection)["ended_at"]) == (None, None)
 
 
 @pytest.mark.parametrize("first", TERMINAL_STATUSES)
