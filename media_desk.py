@@ -139,7 +139,7 @@ class MediaDesk:
 
     def _claim(self, start: twilio_media.StartBody, line: Line) -> Entry | None:
         """Return the entry whose token the stream brings, and use the token up; None refuses the stream."""
-        entry = stream_registry.find(start.call_sid)
+        entry = stream_registry.seek(start.call_sid, with_token=True)
         why = self._refusal(start, entry, line)
         if entry is not None and not why and not stream_registry.sharing().claim(entry):
             why = "another process has its stream"

@@ -93,6 +93,9 @@ class Sharing(Protocol):
     def find(self, call_sid: str) -> Entry | None:
         """Return the call's entry as all processes know it now; waits for Redis, so not for the media path."""
 
+    def seek(self, call_sid: str, *, with_token: bool = False) -> Entry | None:
+        """Return the same of a call that must be somewhere, or must have a token: waits where nobody can be asked."""
+
     def register(self, entry: Entry) -> None:
         """Tell of a new entry; if the call is known elsewhere already, the entry becomes as it is there."""
 
@@ -119,6 +122,10 @@ class Alone:
 
     def find(self, call_sid: str) -> Entry | None:
         """Return the call's entry, the very dict, or None."""
+        return registry.get(call_sid)
+
+    def seek(self, call_sid: str, *, with_token: bool = False) -> Entry | None:  # noqa: ARG002 - it has, or has not
+        """Return the same: there is nobody to wait for."""
         return registry.get(call_sid)
 
     def register(self, entry: Entry) -> None:
@@ -162,6 +169,16 @@ def find(call_sid: str) -> Entry | None:
     One of a call that is carried elsewhere stays in the dict until the request that has asked for it is answered.
     """
     return _sharing.find(call_sid)
+
+
+def seek(call_sid: str, *, with_token: bool = False) -> Entry | None:
+    """Return the same of a call that is on, so that somebody has it: for what Twilio asks in the middle of one.
+
+    Args:
+        call_sid: the call.
+        with_token: it is a stream that asks, so that somebody has given it a token.
+    """
+    return _sharing.seek(call_sid, with_token=with_token)
 
 
 def changed(entry: Entry) -> None:

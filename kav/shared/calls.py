@@ -26,19 +26,10 @@ from kav.shared.fields import NULL, Codec, Fields, Known
 from kav.shared.link import AwayError, Link, RefusedError, UnansweredError
 from kav.shared.listener import Listener
 from kav.shared.lives import ALIVE_EVERY_S, Lives
+from kav.shared.patience import LOOK_S, LOST_S, ROUND_S, SEEK_EVERY_S, SEEK_S, WORD_EVERY_S, WORD_S
 from realtime_prompt_builder import Phrases
 from stream_registry import Entry
 
-ROUND_S: Final = 1.0
-"""How old what others know of a live call may be: a process that is killed takes no more with it."""
-
-LOOK_S: Final = 0.1
-"""How soon an answer, or another question, is told: the next stream of the call goes on from there."""
-
-WORD_S: Final = 1.0
-"""How long a webhook waits for the word of the process whose stream has just closed; Twilio waits 15 s."""
-
-WORD_EVERY_S: Final = 0.02
 SHARED_SID: Final = re.compile(r"[0-9A-Za-z]{1,64}")
 """What a CallSid looks like; anything else is nobody's call, and no key of Redis's."""
 
@@ -86,6 +77,19 @@ class SharedCalls:
             log.error("another process's call cannot be read: %s", error, extra={"call_sid": call_sid})
         return stream_registry.get(call_sid)
 
+    def seek(self, call_sid: str, *, with_token: bool = False) -> Entry | None:
+        """Return the call's entry; while Redis is away, wait for it a moment: the call is on, so somebody has it."""
+
+        def lacks(entry: Entry | None) -> bool:
+            return not stream_registry.is_forgotten(call_sid) if entry is None else with_token and not entry["token"]
+
+        until = time.monotonic() + SEEK_S
+        entry, was_away = self.find(call_sid), self.link.away
+        while was_away and lacks(entry) and time.monotonic() < until:
+            gevent.sleep(SEEK_EVERY_S)
+            entry = self.find(call_sid)  # of a Redis that came back empty, until the call was told anew
+        return entry
+
     def register(self, entry: Entry) -> None:
         """Tell of a new entry; if the call is known elsewhere already, the entry becomes as it is there."""
         if not SHARED_SID.fullmatch(entry["call_sid"]):
@@ -129,11 +133,18 @@ class SharedCalls:
         """Whether the call's chores are this process's: it owns the call, and has its end agreed with the others."""
         if not SHARED_SID.fullmatch(entry["call_sid"]):
             return True
-        if not self._owns(entry["call_sid"]):
+        if not self._owns(entry["call_sid"]) or self._may_be_asked_about(entry):
             return False
         known = self._known(entry["call_sid"])
         agreed = known.fields.get("end", NULL) != NULL
         return agreed or known.refused or self.link.away or not entry["ended"]
+
+    def _may_be_asked_about(self, entry: Entry) -> bool:
+        """Whether Twilio may have asked another process about a lost stream, which could not say so yet."""
+        lost_at, back_at = entry["stream_lost_at"], self.link.back_at
+        if entry["ended"] or lost_at is None or time.monotonic() - lost_at > LOST_S:
+            return False
+        return self.link.away or (back_at is not None and back_at >= lost_at)
 
     def changed(self, entry: Entry) -> None:
         """Have an entry's changes told soon; never waits."""

@@ -91,6 +91,8 @@ class Link:
         """When each kind of refusal was last logged."""
         self.away_since: float | None = None
         """Monotonic seconds; None while all is well."""
+        self.back_at: float | None = None
+        """When it last came back."""
         self._shift: float | None = None
         self._scripts: dict[str, Callable[..., Any]] = {}
 
@@ -137,6 +139,7 @@ class Link:
             pass  # whoever refuses is there
         self.away_since = None
         if was_away:
+            self.back_at = time.monotonic()
             log.warning("Redis is back: calls are shared with the other processes again")
         return was_away
 

@@ -7,18 +7,27 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from kav.settings import Settings
 from tests.line.ending import fin
-from tests.line.listening import SPEECH
+from tests.line.listening import SPEECH, Talk
 from tests.line.test_conversation import orders
 from tests.redis.test_wandering_calls import ANSWERS, SECOND, heard
 from tests.redis.town import WAIT_S, Town, until
 
+DEFAULT_PATIENCE_S = Settings.model_fields["HANGUP_FALLBACK_S"].default
 AWAY, BACK = "Redis cannot be reached", "Redis is back"
 
 
 @pytest.fixture
 async def town() -> AsyncIterator[Town]:
     async with Town() as town:
+        yield town
+
+
+@pytest.fixture
+async def patient() -> AsyncIterator[Town]:
+    """With the patience that is the default before the process that carried a stream takes its call for over."""
+    async with Town(settings={"HANGUP_FALLBACK_S": str(DEFAULT_PATIENCE_S)}) as town:
         yield town
 
 
@@ -70,6 +79,36 @@ async def test_a_stream_that_comes_where_nobody_knows_the_call_is_refused_and_th
     assert call.verbs == ["Connect", "Say", "Hangup"], "words, for the line is live"
     await until(lambda: town.log_lines(call, "stream refused") == [1])
     assert town.world.sessions_of(call) == [], "no model was paid for"
+
+
+@pytest.mark.parametrize("comes_back_empty", [False, True])
+async def test_a_socket_that_is_lost_while_redis_is_away_for_a_moment_costs_nobody_their_call(
+    patient: Town, *, comes_back_empty: bool
+) -> None:
+    town = patient
+    town.go(voice=0, media=1, after_stream=0, status=0)
+    talk = await town.greeted(ANSWERS)
+    await talk.call.say(SPEECH)
+    await heard(talk, 2)
+    if comes_back_empty:
+        town.redis.stop()
+    else:
+        town.redis.signal(signal.SIGSTOP)
+    await asyncio.sleep(0.3)  # as long as a stall has lasted when the socket is lost
+    talk.call.drop("no_stop")
+    await asyncio.sleep(1.5)  # and goes on after that
+    if comes_back_empty:
+        town.redis.start()
+    else:
+        town.redis.signal(signal.SIGCONT)
+    await talk.call.until_streaming(WAIT_S, streams=2)
+    second = await town.world.session_of(talk.call, 2)
+    await second.wait_for("response.create")
+    (order,) = orders(Talk(talk.call, second))
+    assert SECOND in order, "the same step"
+    assert talk.call.verbs == ["Connect", "Connect"]
+    await talk.call.hang_up()
+    await talk.call.until_reported(WAIT_S)
 
 
 async def test_a_redis_that_hangs_holds_one_webhook_up_and_no_call(town: Town) -> None:
