@@ -4,6 +4,8 @@ from flask import Response
 from twilio.twiml.voice_response import Connect, VoiceResponse  # type: ignore[import-untyped]  # ships no types
 
 import stream_registry
+from kav.after_call import reaches_owner
+from kav.call.admission import is_withheld
 from kav.call.audit import plain
 from kav.call.chronicle import Turn
 from kav.call.flow import Texts
@@ -62,10 +64,16 @@ class Answers:
             text = entry["flow"].machine_message[language]
         else:
             language = language_of(entry)
-            text = self._phrases.text(entry["after_stream"], language)
+            phrase = "apology_called_back" if self._is_called_back(entry) else entry["after_stream"]
+            text = self._phrases.text(phrase, language)
         response = VoiceResponse()
         self._announce_recording(response, entry)
         return self._last_words(text, language, response)
+
+    def _is_called_back(self, entry: Entry) -> bool:
+        """Whether it may be said that somebody will call back: the owner is told, and the number is known."""
+        known = entry["line"] == "twilio" and not is_withheld(stream_registry.other_party(entry))
+        return entry["after_stream"] == "apology" and known and reaches_owner(self._settings, entry["flow"].owner)
 
     def dial_twiml(self, entry: Entry) -> str:
         """Return the TwiML that hands a call over, for Twilio to be told without asking."""

@@ -8,8 +8,8 @@
 Nothing here is on the media path, and no call's end waits for it.
 """
 
-from kav.after_call.desk import AfterCall
+from kav.after_call.desk import AfterCall, reaches_owner
 from kav.after_call.entries import report_of
 from kav.after_call.report import CallReport, Findings, Given, Said
 
-__all__ = ["AfterCall", "CallReport", "Findings", "Given", "Said", "report_of"]
+__all__ = ["AfterCall", "CallReport", "Findings", "Given", "Said", "reaches_owner", "report_of"]

@@ -20,6 +20,7 @@ from kav.after_call import mail, notice, webhook
 from kav.after_call.report import CallReport, Findings, delivery_id, payload
 from kav.after_call.summary import Summarizer
 from kav.call.events import Usage
+from kav.call.flow import Owner
 from kav.cost import MICRO, load_prices
 from kav.records import Records
 from kav.settings import Settings
@@ -51,6 +52,14 @@ MAIL_S: Final = sum(RETRY_MAIL_AFTER_S) + SEND_S
 """For one e-mail with all its retries."""
 
 log = logging.getLogger(__name__)
+
+
+def reaches_owner(settings: Settings, owner: Owner | None) -> bool:
+    """Whether an owner is told of calls: somebody is named, and there is a way to reach them."""
+    if owner is None:
+        return False
+    by_sms = bool(owner.sms and settings.TWILIO_ACCOUNT_SID and settings.TWILIO_AUTH_TOKEN.get_secret_value())
+    return by_sms or bool(owner.email and settings.SMTP_URL.get_secret_value())
 
 
 class AfterCall:
@@ -107,7 +116,7 @@ class AfterCall:
         return len(self._undone)
 
     def _tasks(self, report: CallReport) -> list[str]:
-        owner = report.owner if report.was_talked else None
+        owner = report.owner if report.concerns_owner else None
         wanted = {
             "summary": report.wants_summary and self._summarizer.is_on and report.was_talked,
             "sms": owner is not None and bool(owner.sms),

@@ -36,6 +36,7 @@ def report_of(entry: Entry) -> CallReport:
         timezone=flow.hours.timezone if flow.hours is not None else DEFAULT_TIMEZONE,
         owner=flow.owner if on_the_telephone else None,
         wants_summary=flow.summary,
+        unserved=on_the_telephone and entry["after_stream"] == "apology",
     )
 
 

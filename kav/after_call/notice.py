@@ -7,6 +7,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from kav.after_call.report import CallReport, Findings, Given
+from kav.call.admission import is_withheld
 from realtime_prompt_builder import load_languages
 
 MAX_SMS: Final = 1_500
@@ -34,7 +35,10 @@ def words_by_language() -> Mapping[str, Mapping[str, str]]:
 def title(report: CallReport) -> str:
     """One line: which business, with whom."""
     words = _words(report)
-    told = words["title"].format(business=_line(report.business), number=report.other_number or words["unknown_number"])
+    told = words["title"].format(
+        business=_line(report.business),
+        number=words["unknown_number"] if is_withheld(report.other_number) else report.other_number,
+    )
     return _readable(told, report)
 
 
@@ -60,6 +64,8 @@ def _lines(report: CallReport, findings: Findings, words: Mapping[str, str]) -> 
         yield words["do_not_call"]
     if report.end_reason == "transferred":
         yield words["transferred"]
+    elif report.unserved:
+        yield words["unserved_hidden" if is_withheld(report.other_number) else "unserved"]
     elif report.end_reason in CUT_OFF:
         yield words["cut_off"]
 

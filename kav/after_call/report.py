@@ -63,11 +63,18 @@ class CallReport:
     """Of the business."""
     owner: Owner | None = None
     wants_summary: bool = False
+    unserved: bool = False
+    """Kav could not serve them, and nobody else did: they heard an apology, and somebody must call them back."""
 
     @property
     def was_talked(self) -> bool:
         """Whether the other party said, keyed or answered anything: else there is nothing to tell of."""
         return bool(self.answers) or any(said.who == "caller" for said in self.talk)
+
+    @property
+    def concerns_owner(self) -> bool:
+        """Whether the owner is told of it."""
+        return self.was_talked or self.unserved
 
 
 def payload(report: CallReport, findings: Findings) -> dict[str, Any]:
@@ -88,6 +95,7 @@ def payload(report: CallReport, findings: Findings) -> dict[str, Any]:
         "language": report.language,
         "flow_done": report.flow_done,
         "do_not_call": report.do_not_call,
+        "unserved": report.unserved,
         "answers": [
             {"step": given.step, "value": given.value, "unanswered": given.unanswered or None}
             for given in report.answers

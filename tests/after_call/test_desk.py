@@ -9,7 +9,7 @@ import gevent
 import pytest
 
 from kav import metrics
-from kav.after_call import AfterCall, CallReport, desk, webhook
+from kav.after_call import AfterCall, CallReport, desk, reaches_owner, webhook
 from kav.after_call.summary import Summarizer
 from kav.call.flow import Owner
 from kav.records import Records
@@ -129,6 +129,34 @@ def test_a_call_in_which_nobody_said_anything_costs_no_sms_and_no_summary(office
     office.work_on(report(answers=(), talk=REPORT.talk[:1]))
     assert (office.texts, office.mailbox.mails, office.model.requests) == ([], [], [])
     assert office.hook.bodies[0]["summary"] is None
+
+
+def test_a_call_that_could_not_be_served_is_told_of_though_nobody_said_anything(office: Office) -> None:
+    office.work_on(report(answers=(), talk=(), unserved=True, end_reason="model_failed"))
+    (sms,) = office.texts
+    assert "נא לחזור אליהם" in sms
+    assert REPORT.other_number in sms
+    assert len(office.mailbox.mails) == 1
+    assert office.model.requests == [], "there is nothing to sum up"
+    assert office.hook.bodies[0]["unserved"] is True
+
+
+@pytest.mark.parametrize(
+    ("owner", "settings", "reached"),
+    [
+        (None, {}, False),
+        (Owner(), {}, False),
+        (Owner(sms="+972509876543"), {}, True),
+        (Owner(sms="+972509876543"), {"TWILIO_AUTH_TOKEN": ""}, False),
+        (Owner(email="owner@example.com"), {}, True),
+        (Owner(email="owner@example.com"), {"SMTP_URL": ""}, False),
+    ],
+)
+def test_an_owner_is_reached_by_what_is_set_up_alone(
+    office: Office, owner: Owner | None, settings: dict[str, str], reached: bool
+) -> None:
+    made = Settings(_env_file=None, **{**office.settings, **settings})  # type: ignore[call-arg, arg-type]  # as above
+    assert reaches_owner(made, owner) is reached
 
 
 @pytest.mark.parametrize("status", [400, 500])

@@ -8,12 +8,14 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
 import aiohttp
 import pytest
 
+from realtime_prompt_builder import load_languages, load_phrases
 from rehearsal.kav import API_TOKEN
-from rehearsal.model import CallTool
+from rehearsal.model import CallTool, Faults
 from rehearsal.twilio import Call
 from rehearsal.world import World
 from tests.after_call.receivers import Mailbox, Received, http_receiver, mail_receiver, summing_up
@@ -205,3 +207,26 @@ async def test_the_log_is_json_names_the_call_and_holds_no_number_no_secret_and_
     }
     for never in (call.order.from_, OWNER, BAKERY, "לחם שחור", METRICS_TOKEN, HOOK_SECRET, "secret-word"):
         assert never not in text, never
+
+
+@pytest.mark.parametrize(
+    ("caller", "words", "tells"), [("", "apology_called_back", "unserved"), ("anonymous", "apology", "unserved_hidden")]
+)
+async def test_a_caller_who_could_not_be_served_is_called_back_and_told_so_if_that_is_true(
+    tmp_path: Path, caller: str, words: str, tells: str
+) -> None:
+    (tmp_path / "bakery.yaml").write_text(FLOW, encoding="utf-8")
+    with mail_receiver() as mailbox, http_receiver() as hook:
+        settings = {"KAV_FLOWS": str(tmp_path), "SMTP_URL": mailbox.url, "MODEL_RECONNECTS": "0", "DRAIN_SECONDS": "0"}
+        settings |= {"KAV_WEBHOOK_URL": hook.url, "KAV_WEBHOOK_SECRET": HOOK_SECRET}
+        async with World(settings, faults=Faults(refuse_status=503)) as failing:
+            call = await failing.call(to=BAKERY, from_=caller)
+            await call.until_reported(20)
+            assert call.said[-1] == load_phrases().text(words, "he")
+            await soon(lambda: failing.twilio.rest.messages and mailbox.mails and hook.bodies)
+            (sms,), ((_, mail),) = failing.twilio.rest.messages, mailbox.mails
+            told = load_languages()["he"]["notice"][tells]
+            assert told in sms.body
+            assert told in mail.get_content()
+            assert (call.order.from_ in sms.body) is (caller == "")
+            assert (hook.bodies[0]["unserved"], hook.bodies[0]["end_reason"]) == (True, "model_failed")
