@@ -1,7 +1,6 @@
 """Ten minutes without the database, with a hundred calls that talk all the time: all of it is on record afterwards."""
 
 import resource
-import time
 
 import pytest
 from sqlalchemy import func, select

@@ -128,6 +128,33 @@ def test_erasing_a_number_leaves_nothing_of_the_person_and_the_business_its_cost
     assert (untouched["from_number"], untouched["summary"], len(untouched["turns"])) == (OTHERS, SECRET, 2)
 
 
+@pytest.mark.parametrize("written", [THEIRS, "0501234567", "050-123 4567", "(050) 123.45.67", "972501234567"])
+@pytest.mark.parametrize("place", ["answer", "keys", "extracted", "tool"])
+def test_a_call_in_which_the_number_was_said_is_theirs_too(connection: Connection, place: str, written: str) -> None:
+    """A caller who has withheld it is asked for it."""
+    for call_sid, said in (("CA1", written), ("CA2", "0507654321")):
+        known: repository.CallFields = {"from_number": "anonymous", "summary": SECRET}
+        if place == "extracted":
+            known["extracted"] = json.dumps({"phone": said})
+        repository.save(connection, CallRecord(call_sid, known, NOW))
+        repository.save(
+            connection,
+            PartRecord("turns", call_sid, 1, {"who": "caller", "text": said if place == "keys" else "כן"}, NOW),
+        )
+        if place == "answer":
+            repository.save(connection, PartRecord("answers", call_sid, "phone", {"value": said}, NOW))
+        if place == "tool":
+            arguments = json.dumps({"value": said})
+            repository.save(connection, PartRecord("tool_calls", call_sid, "c1", {"arguments": arguments}, NOW))
+    assert retention.erase(connection, THEIRS, NOW).calls == 1
+    assert retention.erase(connection, THEIRS, NOW) == Erased()
+    theirs, others = (reading.get_call(connection, sid) for sid in ("CA1", "CA2"))
+    assert theirs is not None
+    assert others is not None
+    assert written not in repr(theirs)
+    assert (theirs["summary"], theirs["turns"], others["summary"]) == (None, [], SECRET)
+
+
 def test_erasing_goes_step_by_step_until_nothing_is_left(connection: Connection) -> None:
     for number in range(3):
         save_whole_call(connection, f"CA{number}")
