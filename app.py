@@ -248,6 +248,14 @@ def _announce(settings: Settings, port: int) -> None:
     )
     if settings.checks_signatures is False and not settings.KAV_REHEARSAL:
         logger.warning("TWILIO_AUTH_TOKEN is not set: signatures cannot be checked, so only this machine is served.")
+    if settings.drain_s < settings.DRAIN_SECONDS:
+        logger.warning(
+            "DRAIN_SECONDS is %g, and %g is kept to: Heroku kills 30 s after SIGTERM, and more would cut calls off "
+            "unheard and lose their records. Set it to %g or less.",
+            settings.DRAIN_SECONDS,
+            settings.drain_s,
+            settings.drain_s,
+        )
     warning = durability_warning(settings.DATABASE_URL, settings.DYNO)
     if warning:
         logger.warning(warning)
@@ -256,7 +264,7 @@ def _announce(settings: Settings, port: int) -> None:
 def _leave(kav: Kav, server: WSGIServer, aftermath: "gevent.Greenlet[..., None]") -> None:
     """Let live calls finish, for a while, then everything else; each step within what time is left."""
     hand_over = partial(kav.twilio.hand_over, kav.rest) if kav.rest.has_credentials else None
-    countdown = drain(kav.media, hand_over, kav.settings.DRAIN_SECONDS)
+    countdown = drain(kav.media, hand_over, kav.settings.drain_s)
     kav.media.stop()
     server.stop(timeout=countdown.take(SHUTDOWN_GRACE_S, leave_s=2 * RECORDS_S))
     kav.aftermath.stop()

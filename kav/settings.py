@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 from urllib.parse import SplitResult, unquote, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -22,6 +22,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from kav.call.admission import WITHHELD
 from kav.dialling import is_region
+
+HEROKU_DRAIN_S: Final = 20.0
+"""Heroku kills 30 s after SIGTERM, and what follows a drain takes up to 9 of them."""
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MIN_PASSWORD_CHARS = 10
@@ -168,7 +171,9 @@ class Settings(BaseSettings):
         default=4, gt=0, description="Seconds of silence on the caller's turn before Kav asks once."
     )
     SILENCE_CLOSE_S: float = Field(default=7, gt=0, description="Seconds of that silence before the call is closed.")
-    DRAIN_SECONDS: float = Field(default=20, ge=0, description="Seconds live calls may finish in after SIGTERM.")
+    DRAIN_SECONDS: float = Field(
+        default=20, ge=0, description="Seconds live calls may finish in after SIGTERM; Heroku leaves time for 20."
+    )
 
     # Voice activity detection, the only knob against noise (tuned on Hebrew phone lines)
     VAD_THRESHOLD: float = Field(default=0.6, ge=0, le=1, description="0..1; higher asks for louder speech.")
@@ -310,6 +315,11 @@ class Settings(BaseSettings):
             if refused:
                 raise ValueError(f"KAV_REHEARSAL is for one laptop, but {reason}: unset one of the two.")
         return self
+
+    @property
+    def drain_s(self) -> float:
+        """Seconds that live calls may really finish in: on Heroku no longer than leaves time for what follows."""
+        return min(self.DRAIN_SECONDS, HEROKU_DRAIN_S) if self.DYNO else self.DRAIN_SECONDS
 
     @property
     def logs_json(self) -> bool:

@@ -148,3 +148,21 @@ def test_the_log_is_told_every_secret_to_leave_out() -> None:
         OPENAI_API_KEY="a", SMTP_URL="smtps://u:b@h", KAV_WEBHOOK_SECRET="c", KAV_METRICS_TOKEN="d"
     ).secrets
     assert set(secrets) == {"a", "smtps://u:b@h", "b", "c", "d"}
+
+
+@pytest.mark.parametrize(
+    ("given", "drain_s"),
+    [
+        ({}, 20),
+        ({"DRAIN_SECONDS": 60}, 60),
+        ({"DRAIN_SECONDS": 60, "DYNO": "web.1"}, 20),
+        ({"DRAIN_SECONDS": 5, "DYNO": "web.1"}, 5),
+    ],
+)
+def test_heroku_s_drain_is_no_longer_than_heroku_waits(given: dict[str, object], drain_s: float) -> None:
+    assert Settings(_env_file=None, **given).drain_s == drain_s  # type: ignore[call-arg, arg-type]  # as above
+
+
+def test_a_drain_of_less_than_no_time_is_refused() -> None:
+    with pytest.raises(ValidationError, match="DRAIN_SECONDS"):
+        Settings(_env_file=None, DRAIN_SECONDS=-1)  # type: ignore[call-arg]  # as above
