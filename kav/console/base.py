@@ -58,7 +58,7 @@ class Base:
             "named": words.name,
             "w": words,
             "asset": self.assets.url,
-            "csrf": self.door.csrf_token() if self.door.open else "",
+            "csrf": self.door.forms.token() if self.door.open else "",
             "logged_in": self.door.open and self.door.logged_in,
             "sections": [(name, f"console.{name}") for name in SECTIONS if _is_there(f"console.{name}")],
             "section": g.get("section", ""),

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
-from kav.records.figures import MOST_CALLS, Figures, figures
+from kav.records.figures import CUSTOMERS, MOST_CALLS, Figures, figures
 from kav.records.models import CALLS
 
 
@@ -47,6 +47,6 @@ def day_figures(connection: Connection, since: datetime, until: datetime) -> Day
 
 def _going_on(connection: Connection, since: datetime, until: datetime) -> Sequence[Row[Any, Any, Any]]:
     columns = (CALLS.c.created_at, CALLS.c.flow_done, CALLS.c.cost_micro_usd)
-    within = (CALLS.c.created_at >= since, CALLS.c.created_at < until)
+    within = (CALLS.c.created_at >= since, CALLS.c.created_at < until, CUSTOMERS)
     without_end = (CALLS.c.end_reason.is_(None), CALLS.c.terminal_status.is_(None))
     return connection.execute(select(*columns).where(*within, *without_end).limit(MOST_CALLS)).all()

@@ -4,20 +4,19 @@ The cookie's signing key is made of KAV_SECRET_KEY and the password: a new passw
 KAV_SECRET_KEY so does a restart.
 """
 
-import hashlib
 import hmac
 import secrets
 import time
 from datetime import timedelta
 from ipaddress import ip_address
 from typing import Any, Final
-from urllib.parse import urlsplit
 
-from flask import Flask, Request, Response, abort, redirect, request, session, url_for
+from flask import Flask, Request, Response, abort, redirect, render_template, request, session, url_for
 from werkzeug.exceptions import Forbidden
 from werkzeug.wrappers import Response as AnyResponse
 
 from kav.console.attempts import Attempts
+from kav.console.forms import Forms, new_token, same, same_origin
 from kav.settings import Settings
 
 SESSION_S: Final = 12 * 3600.0
@@ -26,6 +25,8 @@ SESSION_S: Final = 12 * 3600.0
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 OPEN: Final = frozenset({"console.login", "console.static_file", "console.language"})
 """Endpoints that need no login."""
+FROM_ELSEWHERE: Final = frozenset({"cross-site", "same-site"})
+"""What browsers say of a link on another site's page (Fetch Metadata)."""
 
 CONTENT_SECURITY: Final = "; ".join(
     (
@@ -60,6 +61,7 @@ class Door:
         if not self.password and settings.KAV_REHEARSAL:
             self.password = secrets.token_urlsafe(9)
         self.secure = settings.base_url.startswith("https://")
+        self.forms = Forms(secure=self.secure)
         self._key = settings.KAV_SECRET_KEY.get_secret_value() or secrets.token_hex(32)
         self._attempts = Attempts()
         self._left: dict[str, float] = {}
@@ -83,19 +85,19 @@ class Door:
             PERMANENT_SESSION_LIFETIME=timedelta(seconds=SESSION_S),
         )
 
-    def guard(self) -> AnyResponse | None:
+    def guard(self) -> AnyResponse | str | None:
         """Before every request of the console: None lets it in."""
         if request.endpoint == "console.static_file":
             return None
         if not self.open:
             abort(503)
         if request.method not in SAFE_METHODS:
-            self._refuse_forgeries()
+            self.forms.refuse_forgeries()
         return None if request.endpoint in OPEN or self.logged_in else _to_login()
 
     def admits_socket(self, upgrade: Request) -> bool:
         """Whether a WebSocket may be opened: by an operator, from a page of this very console."""
-        return self.open and self.logged_in and _same_origin(upgrade, required=True)
+        return self.open and self.logged_in and same_origin(upgrade, required=True)
 
     @property
     def logged_in(self) -> bool:
@@ -114,13 +116,13 @@ class Door:
         wait_s = self._attempts.wait_s(now, address)
         if wait_s:
             return wait_s
-        if not _same(password, self.password):
+        if not same(password, self.password):
             self._attempts.failed(now, address)
             return 0.0
         self._attempts.succeeded(address)
         session.clear()
         session.permanent = True
-        session.update(since=time.time(), id=secrets.token_urlsafe(12), csrf=secrets.token_urlsafe(24))
+        session.update(since=time.time(), id=secrets.token_urlsafe(12), csrf=new_token())
         return None
 
     def log_out(self) -> None:
@@ -131,22 +133,9 @@ class Door:
             self._left[session["id"]] = now + SESSION_S
         session.clear()
 
-    def csrf_token(self) -> str:
-        """Return the token that every form brings back, from one login to the next."""
-        if "csrf" not in session:
-            session["csrf"] = secrets.token_urlsafe(24)
-        token: str = session["csrf"]
-        return token
-
-    def _refuse_forgeries(self) -> None:
-        """A form must come from a page of the console's own, in the same session."""
-        given = request.form.get("csrf") or request.headers.get("X-CSRF-Token", "")
-        expected = session.get("csrf", "")
-        if not expected or not _same(given, expected) or not _same_origin(request):
-            abort(403)
-
     def harden(self, response: Response) -> Response:
         """After every request of the console: what a browser may do with the answer."""
+        self.forms.keep(response)
         response.headers.update(HEADERS)
         response.headers.setdefault("Cache-Control", "no-store")
         if self.secure:
@@ -154,10 +143,15 @@ class Door:
         return response
 
 
-def _to_login() -> AnyResponse:
-    """Send a reader to the login; raises Forbidden for what is no page, so that no script takes the login for it."""
+def _to_login() -> AnyResponse | str:
+    """Send a reader to the login; raises Forbidden for what is no page, so that no script takes the login for it.
+
+    With a link from elsewhere no login comes along (`SameSite=Strict`): the console's own page asks once more.
+    """
     if request.method not in SAFE_METHODS or request.accept_mimetypes.best == "text/event-stream":
         raise Forbidden
+    if request.headers.get("Sec-Fetch-Site") in FROM_ELSEWHERE and request.headers.get("Sec-Fetch-Mode") == "navigate":
+        return render_template("arrived.html")
     return redirect(url_for("console.login", next=request.full_path.rstrip("?")), 303)
 
 
@@ -182,20 +176,3 @@ def inside(path: str) -> str:
     """Return a path of the console's own to go on to, whatever was asked for."""
     own = path.startswith("/console/") and "\\" not in path
     return path if own and path.isprintable() else "/console/"
-
-
-def _same_origin(asked: Request, *, required: bool = False) -> bool:
-    """Whether the browser says that a page of this host asks; browsers say so for every form and socket."""
-    origin = asked.headers.get("Origin", "")
-    if not origin:
-        return not required and asked.headers.get("Sec-Fetch-Site", "same-origin") == "same-origin"
-    try:
-        return urlsplit(origin).netloc == asked.host
-    except ValueError:  # `http://[`
-        return False
-
-
-def _same(given: str, expected: str) -> bool:
-    """Compare in constant time, whatever the lengths."""
-    digests = (hashlib.sha256(text.encode("utf-8", "replace")).digest() for text in (given, expected))
-    return hmac.compare_digest(*digests)

@@ -2,6 +2,7 @@
 
 import re
 import time
+from html import unescape
 from html.parser import HTMLParser
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from kav.console.door import HEADERS, inside
-from tests.console.desk import PASSWORD, Open, Place, Visitor, going_on, recorded
+from tests.console.desk import CSRF, PASSWORD, Open, Place, Visitor, going_on, recorded
 
 PAGES = ("/console/", "/console/calls", "/console/calls/CApast", "/console/today", "/console/flows", "/console/phone")
 EVIL = "https://evil.example.com"
@@ -133,7 +134,34 @@ def test_a_login_changes_the_token_so_that_nobody_prepares_a_session(place: Plac
     assert visitor.token() != before
 
 
+def test_a_login_that_is_open_twice_takes_the_password_in_both(place: Place) -> None:
+    visitor = place.visitor()
+    tokens = [visitor.token() for _ in range(2)]
+    assert [visitor.log_in(csrf=token).status_code for token in tokens] == [303, 303]
+
+
 # Sessions
+
+
+def test_the_login_s_page_leaves_a_session_alone_that_did_not_come_along(place: Place) -> None:
+    """With a link from elsewhere the browser sends no cookie that is `SameSite=Strict`, but it keeps what is set."""
+    operator = place.operator()
+    kept = operator.client.get_cookie("kav")
+    answer = place.visitor().get("/console/login")
+    assert [name.partition("=")[0] for name in answer.headers.getlist("Set-Cookie")] == ["kav-form"]
+    assert kept == operator.client.get_cookie("kav")
+
+
+def test_a_link_from_elsewhere_is_asked_for_again_by_the_console_s_own_page(open_console: Open) -> None:
+    place = open_console(TWILIO_AUTH_TOKEN="t")
+    link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+    visitor = place.visitor()
+    arrived = visitor.get('/console/calls?number="&business=x', headers=link)
+    assert arrived.status_code == 200
+    (again,) = re.findall(r'<meta http-equiv="refresh" content="0; url=([^"]+)">', arrived.text)
+    assert unescape(again) == '/console/calls?number="&business=x'
+    own = visitor.get(unescape(again), headers=link | {"Sec-Fetch-Site": "same-origin"})
+    assert own.location.startswith("/console/login?next="), "whoever is not logged in is not sent round in circles"
 
 
 def cookie(visitor: Visitor, name: str = "kav") -> str:
@@ -151,7 +179,13 @@ def test_scripts_and_other_sites_never_see_the_cookie(place: Place) -> None:
 def test_over_https_the_cookie_is_bound_to_host_and_tls(open_console: Open) -> None:
     place = open_console(records=False, PUBLIC_BASE_URL="https://kav.example.com", TWILIO_AUTH_TOKEN="t")
     answer = place.visitor().get("/console/login")
-    assert re.match(r"__Host-kav=.*; Secure; HttpOnly; Path=/; SameSite=Strict", answer.headers["Set-Cookie"])
+    assert re.match(r"__Host-kav-form=.*; Secure; HttpOnly; Path=/; SameSite=Lax", answer.headers["Set-Cookie"])
+    assert "max-age" in answer.headers["Strict-Transport-Security"]
+    visitor = place.visitor()
+    page = visitor.client.get("/console/login", base_url="https://kav.example.com")
+    form = {"csrf": CSRF.findall(page.text)[0], "password": PASSWORD}
+    answer = visitor.client.post("/console/login", data=form, base_url="https://kav.example.com")
+    assert re.match(r"__Host-kav=.*; Secure; HttpOnly; .*Path=/; SameSite=Strict", answer.headers["Set-Cookie"])
     assert "max-age" in answer.headers["Strict-Transport-Security"]
 
 

@@ -73,7 +73,7 @@ async def test_its_record_says_browser_and_who_hung_up_and_twilio_is_never_asked
     page = await greeted(world, operator)
     page.stream.hang_up()
     found = await ended(world, page)
-    assert (found["from_number"], found["direction"]) == (BROWSER, "inbound")
+    assert (found["from_number"], found["direction"], found["line"]) == (BROWSER, "inbound", "browser")
     assert (found["end_reason"], found["terminal_status"]) == ("caller_hung_up", "completed")
     assert found["line_ghost_ms"] is None
     await asyncio.sleep(1.2)  # twice as long as Kav would wait before it asks
