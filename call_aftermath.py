@@ -173,11 +173,14 @@ class Aftermath:
     def _report(self, entry: Entry) -> None:
         """Count the call, and have told of it whoever wants to know."""
         report, talk = report_of(entry), entry["conversation"]
-        metrics.note_call(direction=report.direction, flow=report.flow, end_reason=report.end_reason)
+        is_customer = entry["line"] == "twilio"
+        flow = report.flow if is_customer else metrics.TESTS
+        metrics.note_call(direction=report.direction, flow=flow, end_reason=report.end_reason)
         if talk is not None:
+            metrics.COST.labels(flow).inc(self._cost_usd(talk.chronicle))
+        if talk is not None and is_customer:
             own_tools = (*TOOLS, "current_time", *(tool.name for tool in talk.flow.tools))
             metrics.note_talk(talk.chronicle, own_tools)
-            metrics.COST.labels(report.flow).inc(self._cost_usd(talk.chronicle))
         if self._logs_words:
             for said in report.talk:
                 log.info("%s: %s", said.who, said.text, extra={"call_sid": report.call_sid})

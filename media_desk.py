@@ -122,7 +122,7 @@ class MediaDesk:
             )
             if entry["streamed_at"] is None:
                 entry["streamed_at"] = time.monotonic()
-                self._records.save_call(entry["call_sid"], started_at=datetime.now(UTC))
+                self._records.save_call(entry["call_sid"], started_at=datetime.now(UTC), line=entry["line"])
             rules = self._rules(entry)
             leg, connect = self._claim_leg(entry), partial(self._leg, entry, attempts=2, insists=True)
             stream = Stream(

@@ -28,6 +28,9 @@ ANSWER_S: Final = (0.2, 0.4, 0.6, 0.8, 1, 1.25, 1.5, 2, 2.5, 3, 4, 6, 10)
 
 LINE_S: Final = (0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 30, 60, 120)
 
+TESTS: Final = "browser"
+"""In a flow's place: a call from the console's own page, which is no customer's; it has its cost all the same."""
+
 OTHER_TOOL: Final = "other"
 """A tool that no flow file names: the model made it up."""
 

@@ -83,6 +83,20 @@ def test_a_call_is_counted_once_however_often_one_looks(entry: Entry, records: R
     assert entry["call_sid"] == "CA_reported"
 
 
+def test_a_test_call_from_the_browser_is_counted_apart(entry: Entry, records: Records) -> None:
+    entry["line"] = "browser"
+
+    def counted(flow: str) -> float:
+        labels = {"direction": "inbound", "flow": flow, "end_reason": "caller_hung_up"}
+        return metrics.REGISTRY.get_sample_value("kav_calls_total", labels) or 0.0
+
+    before = counted("bakery"), counted("browser")
+    turns = metrics.REGISTRY.get_sample_value("kav_turns_total", {"who": "caller"}) or 0.0
+    aftermath(records).look()
+    assert (counted("bakery"), counted("browser")) == (before[0], before[1] + 1)
+    assert (metrics.REGISTRY.get_sample_value("kav_turns_total", {"who": "caller"}) or 0.0) == turns
+
+
 @pytest.mark.parametrize("wanted", [False, True])
 def test_words_are_logged_only_where_they_are_asked_for(
     entry: Entry, records: Records, caplog: pytest.LogCaptureFixture, wanted: bool

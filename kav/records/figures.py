@@ -7,12 +7,16 @@ from math import ceil
 from statistics import median
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, func, select
+from sqlalchemy import ColumnElement, Connection, func, or_, select
 
 from kav.records.models import CALLS, STREAMS, TURNS
 
 MOST_CALLS: Final = 20_000
 """Calls of one stretch that are looked at; more would make a page wait."""
+
+
+CUSTOMERS: Final = or_(CALLS.c.line.is_(None), CALLS.c.line != "browser")
+"""Calls that are no tests: whoever tries a flow from the console's own page is no customer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +57,8 @@ class Figures:
 
 
 def figures(connection: Connection, since: datetime, until: datetime) -> Figures:
-    """Add up the calls that were created in [since, until); both time zone aware."""
-    within = (CALLS.c.created_at >= since, CALLS.c.created_at < until)
+    """Add up the customers' calls that were created in [since, until); both time zone aware."""
+    within = (CALLS.c.created_at >= since, CALLS.c.created_at < until, CUSTOMERS)
     columns = ("direction", "flow_done", "barge_ins", "duration_s", "end_reason", "created_at")
     costs, ghosts = ("cost_micro_usd", "cost_is_partial"), ("socket_ghost_ms", "line_ghost_ms")
     query = select(*(CALLS.c[name] for name in (*columns, *costs, *ghosts))).where(*within).limit(MOST_CALLS)
@@ -80,7 +84,7 @@ def figures(connection: Connection, since: datetime, until: datetime) -> Figures
 
 
 def cost_micro_usd(connection: Connection, since: datetime, until: datetime) -> int:
-    """Return what the calls that were created in [since, until) have cost, as far as prices are known."""
+    """Return what all calls, tests too, that were created in [since, until) have cost, as far as prices are known."""
     cost = func.coalesce(func.sum(CALLS.c.cost_micro_usd), 0)
     query = select(cost).where(CALLS.c.created_at >= since, CALLS.c.created_at < until)
     return int(connection.execute(query).scalar_one())

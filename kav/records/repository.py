@@ -47,6 +47,8 @@ class CallFields(TypedDict, total=False):
     """What may be known of a call; see the columns of `models.Call`."""
 
     direction: str | None
+    line: str | None
+    """`twilio` or `browser`."""
     business: str | None
     from_number: str | None
     to_number: str | None

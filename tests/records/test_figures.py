@@ -51,6 +51,17 @@ def test_the_line_s_ghost_is_that_of_the_calls_that_kav_ended(connection: Connec
     assert today(connection).line_ghost == Spread(1, 4000.0, 4000.0, 4000.0)
 
 
+def test_whoever_tries_a_flow_from_the_browser_is_no_customer_and_costs_money_all_the_same(
+    connection: Connection,
+) -> None:
+    for number, line in enumerate(("twilio", "browser", None)):
+        save(connection, number, line=line, direction="inbound", flow_done=True)
+        used(connection, number, "gpt-realtime-2.1", 100)
+    found = today(connection)
+    assert (found.calls, found.inbound, found.completed, found.cost_micro_usd) == (2, 2, 2, 200)
+    assert cost_micro_usd(connection, *DAY) == 300
+
+
 def test_a_flow_without_steps_is_not_among_those_that_were_completed(connection: Connection) -> None:
     for number, done in enumerate((True, False, None)):
         save(connection, number, flow_done=done)
