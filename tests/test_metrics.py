@@ -1,6 +1,7 @@
 """Guards the metrics: what is counted, that no caller can make new series, and that recording costs next to nothing."""
 
 import time
+from collections.abc import Callable
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -66,8 +67,14 @@ def test_the_exposition_is_what_prometheus_reads() -> None:
 
 
 def test_recording_a_metric_costs_microseconds() -> None:
-    """Only an order of magnitude: the machine may be busy. What is recorded ten times a second may take 100 us."""
+    """The docs say 1 to 4 us; the best of some rounds, for the machine may be busy, and may be a slower one."""
+    assert min(cost_us(lambda: metrics.HUB_LAG.observe(0.001)) for _ in range(5)) < 16
+    assert min(cost_us(metrics.BARGE_INS.inc) for _ in range(5)) < 16
+
+
+def cost_us(record: Callable[[], object]) -> float:
+    """What one costs, of two thousand."""
     began = time.process_time()
-    for _ in range(10_000):
-        metrics.HUB_LAG.observe(0.001)
-    assert (time.process_time() - began) / 10_000 < 100e-6
+    for _ in range(2_000):
+        record()
+    return (time.process_time() - began) / 2_000 * 1e6
