@@ -113,7 +113,7 @@ class Route:
                 f"{endpoint.url}?model={endpoint.model}",
                 timeout=self._timeout_s,
                 header={"Authorization": f"Bearer {endpoint.key}", "OpenAI-Safety-Identifier": identity},
-                sslopt={"context": self._tls},
+                sslopt={"context": self._tls, "do_handshake_on_connect": False},  # else a killed one stays open
                 enable_multithread=False,
                 redirect_limit=0,
                 class_=_Bounded,
@@ -156,8 +156,10 @@ class Connector:
     The first endpoint is asked as long as it answers, then the next one, until the first is worth a try again.
     """
 
-    def __init__(self, endpoints: Sequence[Endpoint], timeout_s: float, rest_s: float) -> None:
-        tls = ssl.create_default_context()
+    def __init__(
+        self, endpoints: Sequence[Endpoint], timeout_s: float, rest_s: float, tls: ssl.SSLContext | None = None
+    ) -> None:
+        tls = tls or ssl.create_default_context()
         self._routes = [Route(endpoint, timeout_s, rest_s, tls) for endpoint in endpoints]
 
     def choose(self, tried: Collection[Route] = (), *, insists: bool = False) -> Route:

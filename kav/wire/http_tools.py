@@ -185,9 +185,12 @@ class HttpTools:
             return open_things.enter_context(gevent_socket.create_connection(there))
         sock = open_things.enter_context(_connect_first(self._addresses(host, port)))
         try:
-            return open_things.enter_context(self._tls.wrap_socket(sock, server_hostname=host))
+            wrapped = self._tls.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
+            secure = open_things.enter_context(wrapped)  # before the handshake: one that is cut off is closed, too
+            secure.do_handshake()
         except ssl.SSLCertVerificationError:
             raise _Failed(NOT_AVAILABLE, "certificate refused") from None
+        return secure
 
     def _addresses(self, host: str, port: int) -> list[Target]:
         """Look the host up, once; return what may be connected to."""
