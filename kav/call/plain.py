@@ -6,11 +6,13 @@ Dataclasses become objects by field name, with private fields, for a state is al
 against the fields' types, so that nothing that another release has written passes for a state of this one.
 """
 
+import json
 import types
 import typing
 from collections.abc import Collection, Mapping
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
+from math import isfinite
 from typing import Any, Literal, Union, get_args, get_origin
 
 NOTHING: frozenset[str] = frozenset()
@@ -18,6 +20,14 @@ NOTHING: frozenset[str] = frozenset()
 
 class UnreadableError(ValueError):
     """Plain values that are not what was to be read; the message names the type."""
+
+
+def loads(text: str) -> Any:  # noqa: ANN401 - any JSON
+    """Return what a text says. Raises UnreadableError."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UnreadableError(type(error).__name__) from error
 
 
 def pack(value: object, leave: Collection[str] = NOTHING) -> Any:  # noqa: ANN401 - JSON has no narrower type
@@ -94,8 +104,17 @@ def _tuple(kind: Any, plain: object) -> tuple[object, ...]:  # noqa: ANN401 - a 
 
 def _scalar(kind: Any, plain: object) -> object:  # noqa: ANN401 - int, str, float, bool or None's type
     if kind is float and type(plain) is int:
-        return float(plain)
+        plain = _float(plain)
+    if kind is float and isinstance(plain, float) and not isfinite(plain):
+        raise UnreadableError(f"{kind}: not finite")
     return _checked(kind, plain, ok=type(plain) is kind)  # a bool is no int here
+
+
+def _float(plain: int) -> float:
+    try:
+        return float(plain)
+    except OverflowError as error:
+        raise UnreadableError(f"{float}: {error}") from error
 
 
 def _object(plain: object, kind: object) -> Mapping[str, object]:

@@ -91,12 +91,15 @@ def from_plain(
         talk.flow = talk.lock.flow
     talk.do_not_call = plain["do_not_call"] is True
     restore(talk.lock, plain["lock"], _LOCK_STAYS)
+    if not talk.lock.done and talk.lock.active is None:
+        raise UnreadableError("a step that the script does not have")
     restore(talk.language, plain["language"])
     restore(talk.farewell, plain["farewell"])
     restore(talk.chronicle, plain["account"], _ACCOUNT_STAYS)
     _read_pages(talk.chronicle, plain["pages"], pages)
-    talk.chronicle.now = _moment(plain["now"]) - shift
-    talk.chronicle.began_at = None if plain["began_at"] is None else _moment(plain["began_at"]) - shift
+    now, began_at = unpack(float, plain["now"]), unpack(float | None, plain["began_at"])
+    talk.chronicle.now = now - shift
+    talk.chronicle.began_at = None if began_at is None else began_at - shift
     return talk
 
 
@@ -110,9 +113,3 @@ def _read_pages(account: Chronicle, told: object, pages: Mapping[str, object]) -
         raise UnreadableError(f"a conversation without its {error}") from error
     account.tools = {run.call_id: run for run in runs}
     account.moved()  # whoever told of it has a copy
-
-
-def _moment(told: object) -> float:
-    if not isinstance(told, int | float):
-        raise UnreadableError(f"a moment: {type(told).__name__}")
-    return float(told)

@@ -57,7 +57,7 @@ class SharedCalls:
         self._news = Event()
         self._stopping = Event()
         self._lives = Lives(link, self.me)
-        self._listener = Listener(link, self._heard, self._ask_about_all)
+        self._listener = Listener(link, self.heard, self._ask_about_all)
 
     # What the webhooks ask
 
@@ -224,7 +224,8 @@ class SharedCalls:
     def _hear(self, call_sid: str, entry: Entry | None, sent: Fields, found: Fields) -> None:
         known = self._known(call_sid)
         if not found or "forgotten" in found:
-            self._drop(call_sid, for_good=bool(found))
+            if found or entry is not None:  # else: it may have been registered here meanwhile
+                self._drop(call_sid, for_good=bool(found))
             return
         heard, pages = found.get("conversation"), dict[str, str]()
         hears = heard not in (None, known.fields.get("conversation"), sent.get("conversation"))
@@ -232,11 +233,11 @@ class SharedCalls:
         if hears:
             pages = self.link.ask(lambda: self._pages(call_sid))  # before anything is taken: it may fail
         if entry is None:
-            entry = stream_registry.registry.setdefault(call_sid, self._codec.read(found))
+            entry = stream_registry.registry.setdefault(call_sid, self._codec.read(call_sid, found))
         now = self._codec.write(entry, known.fields)
         for name, text in found.items():
             if text not in (sent.get(name), now.get(name)) and (name not in sent or sent[name] == now.get(name)):
-                self._codec.take(entry, name, text)
+                self._codec.take_or_complain(entry, known, name, text)
         if hears and heard is not None and entry["stream"] is None:
             self._codec.read_conversation(entry, heard, pages)
         known.fields |= {name: text for name, text in sent.items() if name not in found} | found
@@ -387,13 +388,13 @@ class SharedCalls:
         self._to_tell |= dict.fromkeys(stream_registry.registry)
         self._news.set()
 
-    def _heard(self, text: str) -> None:
+    def heard(self, text: str) -> None:
         """Somebody has changed a call: if it is over, its loop is told at once, whatever Redis does next."""
-        who, call_sid, end = text.split(" ", 2)
+        who, _, told = text.partition(" ")
+        call_sid, _, end = told.partition(" ")
         entry = stream_registry.get(call_sid)
         if who == self.me or entry is None:
             return
-        told = json.loads(end)
-        if told is not None and not entry["ended"]:
+        if end not in ("", NULL) and not entry["ended"]:
             self._codec.take(entry, "end", end)
         self.changed(entry)

@@ -6,29 +6,29 @@ of `end` and `terminal` the first word, for a call ends once. Moments are of Red
 
 import json
 import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from gevent.lock import BoundedSemaphore
 
 import stream_registry
+from kav.call.actions import EndReason
 from kav.call.aftermath import Chore
+from kav.call.events import Direction
 from kav.call.flow import Flow
-from kav.call.plain import UnreadableError, pack, unpack
+from kav.call.plain import UnreadableError, loads, pack, unpack
 from kav.call.travel import from_plain, to_pages, to_plain
 from realtime_prompt_builder import Phrases
-from stream_registry import Entry
+from stream_registry import AfterStream, Entry, Line
 
 Fields = dict[str, str]
 """By name, each JSON text."""
 
 NULL: Final = "null"
 TRUE: Final = "true"
-
-IDENTITY: Final = ("call_sid", "direction", "line", "from_number", "to_number")
-"""What never changes, beside the script and the time."""
 
 MOMENTS: Final = {
     "terminal": "terminal_at",
@@ -44,7 +44,36 @@ PLAIN: Final = {
     "listed": "listed",
 }
 
+KINDS: Final[Mapping[str, Any]] = {
+    **dict.fromkeys(MOMENTS, float | None),
+    "token": str | None,
+    "asked_key": str,
+    "opening": str,
+    "fresh": int,
+    "listed": bool,
+}
+
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What never changes of a call, beside its script."""
+
+    call_sid: str
+    direction: Direction
+    line: Line
+    from_number: str
+    to_number: str
+    created_at: float
+
+
+class End(NamedTuple):
+    """How a call has ended."""
+
+    reason: EndReason
+    after_stream: AfterStream
+    at: float
 
 
 @dataclass(slots=True)
@@ -58,6 +87,8 @@ class Known:
     """Requests that are about it."""
     refused: bool = False
     """Redis is there, and takes nothing about it: nobody else can be agreed with."""
+    unreadable: set[str] = field(default_factory=set)
+    """Fields that were complained of: they are read once a second."""
     standing: object = None
     """Where its script stood when that was last looked at."""
     lock: BoundedSemaphore = field(default_factory=BoundedSemaphore)
@@ -114,10 +145,12 @@ class Codec:
         return NULL if held == mine else held
 
     def _identity(self, entry: Entry) -> Fields:
-        identity: dict[str, Any] = {key: entry[key] for key in IDENTITY}
-        identity["created_at"] = self._told(entry["created_at"])
+        identity = Identity(
+            *(entry["call_sid"], entry["direction"], entry["line"], entry["from_number"], entry["to_number"]),
+            created_at=self._told(entry["created_at"]) or 0.0,
+        )
         return {
-            "call": json.dumps(identity, ensure_ascii=False),
+            "call": _json(pack(identity)),
             "business": json.dumps(entry["business"]),
             "flow": _json(pack(entry["flow"])),
         }
@@ -127,50 +160,71 @@ class Codec:
         streams = entry["stream"] is not None or known.get("stream") == json.dumps(self.me)
         return streams or "conversation" not in known
 
-    def read(self, told: Mapping[str, str]) -> Entry:
+    def read(self, call_sid: str, told: Mapping[str, str]) -> Entry:
         """Return a new entry for a call that is carried elsewhere. Raises UnreadableError."""
-        try:
-            identity = json.loads(told["call"])
-            flow: Flow = unpack(Flow, json.loads(told["flow"]))
-            entry = stream_registry.new_entry(
-                **{key: identity[key] for key in IDENTITY},
-                flow=flow,
-            )
-            entry["created_at"] = identity["created_at"] - self.shift()
-        except (KeyError, TypeError, ValueError) as error:
-            raise UnreadableError(f"a call: {error!r}") from error
+        if "call" not in told or "flow" not in told:
+            raise UnreadableError("a call without its numbers, or without its script")
+        identity: Identity = unpack(Identity, loads(told["call"]))
+        flow: Flow = unpack(Flow, loads(told["flow"]))
+        if identity.call_sid != call_sid:
+            raise UnreadableError("another call's numbers")
+        entry = stream_registry.new_entry(
+            call_sid,
+            direction=identity.direction,
+            line=identity.line,
+            flow=flow,
+            from_number=identity.from_number,
+            to_number=identity.to_number,
+        )
+        entry["created_at"] = identity.created_at - self.shift()
         return entry
 
     def read_conversation(self, entry: Entry, told: str, pages: Mapping[str, str]) -> None:
         """Let the entry's conversation be as it was told; one of another release is begun anew."""
         try:
-            read = {name: json.loads(text) for name, text in pages.items()}
-            talk = from_plain(json.loads(told), read, entry["flow"], self.phrases.texts, self.shift())
-            entry["conversation"] = talk
-        except ValueError as error:  # UnreadableError among them
+            read = {name: loads(text) for name, text in pages.items()}
+            entry["conversation"] = from_plain(loads(told), read, entry["flow"], self.phrases.texts, self.shift())
+        except UnreadableError as error:
             log.error("its conversation cannot be read: %s", error, extra={"call_sid": entry["call_sid"]})
 
-    def take(self, entry: Entry, name: str, text: str) -> None:
-        """Let one field of the entry be as it was told."""
-        value = json.loads(text)
-        if name in MOMENTS:
-            entry[MOMENTS[name]] = self._here(value)  # type: ignore[literal-required]
-        elif name in PLAIN:
-            entry[PLAIN[name]] = value  # type: ignore[literal-required]
-        elif name == "chores":
-            entry["chores_done"] = {Chore[done] for done in value if done in Chore.__members__}
-        elif name == "end":
-            self._take_end(entry, value)
+    def take_or_complain(self, entry: Entry, known: Known, name: str, text: str) -> None:
+        """Let one field of the entry be as it was told; say it once of one that cannot be read, and leave it."""
+        try:
+            self.take(entry, name, text)
+        except UnreadableError as error:
+            if name not in known.unreadable:
+                known.unreadable.add(name)
+                log.error("its %s cannot be read: %s", name, error, extra={"call_sid": entry["call_sid"]})
 
-    def _take_end(self, entry: Entry, end: list[Any] | None) -> None:
-        if end is None:  # it was handed over, and came back
+    def take(self, entry: Entry, name: str, text: str) -> None:
+        """Let one field of the entry be as it was told. Raises UnreadableError, and leaves it as it was."""
+        if name in MOMENTS:
+            entry[MOMENTS[name]] = self._here(unpack(KINDS[name], loads(text)))  # type: ignore[literal-required]
+        elif name in PLAIN:
+            entry[PLAIN[name]] = unpack(KINDS[name], loads(text))  # type: ignore[literal-required]
+        elif name == "chores":
+            done: list[str] = unpack(list[str], loads(text))
+            entry["chores_done"] = {Chore[chore] for chore in done if chore in Chore.__members__}
+        elif name == "end":
+            self._take_end(entry, text)
+
+    def _take_end(self, entry: Entry, text: str) -> None:
+        if text == NULL:  # it was handed over, and came back
             entry["ended"], entry["end_reason"], entry["ended_at"] = False, None, None
             entry["after_stream"] = "hang_up"
             return
-        reason, after_stream, _ = end
+        reason, after_stream, at = self._end_of(entry, text)
         if not stream_registry.end(entry["call_sid"], reason, after_stream=after_stream):
             entry["ended"], entry["end_reason"], entry["after_stream"] = True, reason, after_stream
-        entry["ended_at"] = self._here(end[2])
+        entry["ended_at"] = self._here(at)
+
+    def _end_of(self, entry: Entry, text: str) -> End:
+        """Return how a call has ended; one whose end cannot be read is over all the same: nobody pays for it."""
+        try:
+            return End(*unpack(tuple[EndReason, AfterStream, float], loads(text)))
+        except UnreadableError as error:
+            log.error("how it ended cannot be read: %s", error, extra={"call_sid": entry["call_sid"]})
+            return End("error", "hang_up", time.monotonic() + self.shift())
 
     def _told(self, moment: float | None) -> float | None:
         return None if moment is None else round(moment + self.shift(), 3)

@@ -8,10 +8,11 @@ import json
 import logging
 import time
 from collections.abc import Iterable
-from typing import Final, cast
+from dataclasses import dataclass
+from typing import Final, cast, get_args
 
 from kav.call.flow import Flow
-from kav.call.plain import UnreadableError, pack, unpack
+from kav.call.plain import UnreadableError, loads, pack, unpack
 from kav.dialling import AnsweredBy
 from kav.shared.link import Link, UnansweredError
 from kav.shared.scripts import CALLS
@@ -64,6 +65,16 @@ return 1
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An order as other processes read it; `at` is a moment of Redis's."""
+
+    flow: Flow
+    to: str
+    from_: str
+    at: float
+
+
 class SharedTickets(Tickets):
     """The orders of all processes, by ticket."""
 
@@ -101,7 +112,7 @@ class SharedTickets(Tickets):
             return None
         own = super().find(ticket, call_sid, now)
         order = own if own is not None else self._order(found[0])
-        if order is not None and found[1]:
+        if order is not None and found[1] in get_args(AnsweredBy):
             order.answered_by = cast("AnsweredBy", found[1])
         return order
 
@@ -148,18 +159,16 @@ class SharedTickets(Tickets):
             self._told.discard(ticket)
             super().drop(ticket)
 
-    def _plain(self, order: Order) -> dict[str, object]:
-        at = order.at + self._link.shift
-        return {"flow": pack(order.flow), "to": order.to, "from": order.from_, "at": at}
+    def _plain(self, order: Order) -> object:
+        return pack(Told(order.flow, order.to, order.from_, order.at + self._link.shift))
 
     def _order(self, text: str) -> Order | None:
         try:
-            told = json.loads(text)
-            flow: Flow = unpack(Flow, told["flow"])
-            return Order(flow, told["to"], told["from"], told["at"] - self._link.shift)
-        except (KeyError, TypeError, ValueError) as error:
-            log.error("another process's order cannot be read: %s", UnreadableError(repr(error)))
+            told: Told = unpack(Told, loads(text))
+        except UnreadableError as error:
+            log.error("another process's order cannot be read: %s", error)
             return None
+        return Order(told.flow, told.to, told.from_, told.at - self._link.shift)
 
     def _delete(self, ticket: str) -> None:
         with self._link.client.pipeline() as together:

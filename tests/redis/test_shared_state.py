@@ -1,6 +1,7 @@
 """What Redis rules on for all processes: one claim, the first end, no life after it, nothing that stays for ever."""
 
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -13,10 +14,13 @@ from uuid import uuid4
 import pytest
 import redis
 
+import stream_registry
 from kav.shared import scripts
+from kav.shared.calls import SharedCalls
 from kav.shared.link import AwayError, Link
 from kav.shared.orders import SharedTickets
 from kav.tickets import Order
+from realtime_prompt_builder import load_phrases
 from rehearsal.servers.redis import RedisServer
 from tests.call.test_script_properties import FLOW
 
@@ -240,6 +244,21 @@ def test_without_redis_a_process_knows_its_own_orders() -> None:
         away.ask(lambda: 1)
     tickets.drop("t")
     assert list(tickets.numbers(2.0)) == []
+
+
+def test_a_call_that_is_registered_while_another_webhook_asks_for_it_is_not_lost(
+    link: Link, redis_server: RedisServer
+) -> None:
+    link.probe()
+    calls, call = SharedCalls(link, load_phrases(), TTL_S), "CA" + uuid4().hex
+    asks = threading.Thread(target=calls.find, args=(call,))
+    redis_server.signal(signal.SIGSTOP)
+    asks.start()
+    time.sleep(0.2)  # its question is on its way, and has no answer yet
+    stream_registry.register(call, direction="inbound", flow=FLOW, from_number="+1", to_number="+2")
+    redis_server.signal(signal.SIGCONT)
+    asks.join(5)
+    assert stream_registry.registry.pop(call, None) is not None
 
 
 def test_one_process_alone_loads_nothing_of_it() -> None:
