@@ -5,8 +5,10 @@ that the page is never behind.
 """
 
 import json
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any, Final
 
 from kav.call.conversation import Conversation
@@ -103,6 +105,17 @@ class Account:
         """Until the last of it."""
         return max((turn.ends_ms for turn in self.turns), default=0)
 
+    def newest(self, turns: int) -> "Account":
+        """Return the same of the latest turns only, with what has happened since; the steps stay whole."""
+        if len(self.turns) <= turns:
+            return self
+        latest = self.turns[-turns:]
+        since_ms = latest[0].begins_ms
+        tools, breaches = (
+            tuple(row for row in rows if (row["at_ms"] or 0) >= since_ms) for rows in (self.tools, self.breaches)
+        )
+        return replace(self, turns=latest, tools=tools, breaches=breaches)
+
 
 def account(call: Row, flow: Flow | None, active: str = "") -> Account:
     """Tell a call: `call` as `Records.get_call` gives it, `flow` if it is still there, and its active step."""
@@ -127,7 +140,7 @@ def of_chronicle(talk: Conversation) -> dict[str, Any]:
                     *("language", "step", "latency_ms", "judge_ms"),
                 )
             }
-            | {"marks": json.dumps(turn.marks)}
+            | {"marks": tuple(turn.marks)}
             for turn in chronicle.turns
         ],
         "answers": [
@@ -146,57 +159,59 @@ def of_chronicle(talk: Conversation) -> dict[str, Any]:
 
 def _turns(rows: Sequence[Row], judged: Sequence[Row]) -> list[Said]:
     judgements = _judgements(rows, judged)
+    last_of_caller = max((place for place, row in enumerate(rows) if row["who"] == "caller"), default=-1)
     told: list[Said] = []
     language, quiet_from = "", 0
-    for row in rows:
+    for place, row in enumerate(rows):
         spoken = row["language"] or ""
-        told = [replace(turn, barge_in=turn.cut) for turn in told] if row["who"] == "caller" else told
-        told.append(
-            _said(row, judgements.get(row["number"], ""), switched=bool(language and spoken not in ("", language)))
-        )
-        if told[-1].who == "bot":
-            told[-1] = replace(told[-1], begins_ms=max(told[-1].begins_ms, quiet_from))
-            quiet_from = told[-1].cut_ms
+        switched = bool(language and spoken not in ("", language))
+        said = _said(row, judgements.get(row["number"], ""), switched, quiet_from, spoken_over=place < last_of_caller)
+        quiet_from = said.cut_ms if said.who == "bot" else quiet_from
         language = spoken or language
+        told.append(said)
     return told
 
 
-def _said(row: Row, judgement: str, *, switched: bool) -> Said:
+def _said(row: Row, judgement: str, switched: bool, quiet_from: int, *, spoken_over: bool) -> Said:
+    """`quiet_from`: when the bot's words before it were over; `spoken_over`: the caller said something after it."""
     text, audio_ms, by_bot = row["text"] or "", row["audio_ms"] or 0, row["who"] == "bot"
     at_ms = row["at_ms"] or 0
     heard_ms = audio_ms if row["heard_ms"] is None else min(row["heard_ms"], audio_ms)
-    heard = (row["heard"] or "") if by_bot and heard_ms < audio_ms else text
+    cut = by_bot and heard_ms < audio_ms
+    heard = (row["heard"] or "") if cut else text
+    marks = row.get("marks") or ()
     return Said(
         number=row["number"],
         who=row["who"] or "",
         kind=row["kind"] or "",
         phrase=row["phrase"] or "",
-        begins_ms=at_ms if by_bot else max(0, at_ms - audio_ms),
+        begins_ms=max(at_ms, quiet_from) if by_bot else max(0, at_ms - audio_ms),
         text=heard.strip(),
         unheard=text[len(heard) :].strip() if text.startswith(heard) else "",
         audio_ms=audio_ms,
         heard_ms=heard_ms,
-        cut=by_bot and heard_ms < audio_ms,
-        barge_in=False,
+        cut=cut,
+        barge_in=cut and spoken_over,
         language=row["language"] or "",
         switched=switched,
         step=row["step"] or "",
         judgement=judgement,
         latency_ms=row["latency_ms"],
         judge_ms=row["judge_ms"],
-        marks=tuple(json.loads(row.get("marks") or "[]")),
+        marks=tuple(json.loads(marks) if isinstance(marks, str) else marks),
     )
 
 
 def _judgements(turns: Sequence[Row], judged: Sequence[Row]) -> dict[int, str]:
     """Return what each turn of the caller's was taken for: a judgement is about the latest turn before it."""
+    callers = [(row["number"], row["at_ms"] or 0) for row in turns if row["who"] == "caller"]
+    # The latest turn that is not after a moment, though turns may be put down a little out of their order.
+    earliest = list(accumulate((at_ms for _, at_ms in reversed(callers)), min))[::-1]
     found: dict[int, str] = {}
     for tool in judged:
-        before = [
-            row["number"] for row in turns if row["who"] == "caller" and (row["at_ms"] or 0) <= (tool["at_ms"] or 0)
-        ]
+        before = bisect_right(earliest, tool["at_ms"] or 0)
         if before:
-            found.setdefault(before[-1], tool["name"])
+            found.setdefault(callers[before - 1][0], tool["name"])
     return found
 
 

@@ -8,17 +8,14 @@ from datetime import datetime, timedelta
 from typing import Any, Final, get_args
 
 import gevent
-from flask import Blueprint, Flask, Response, abort, g, redirect, render_template, request, session, url_for
+from flask import Blueprint, Flask, Response, abort, g, render_template, request, session
 from gevent.select import select
-from sqlalchemy.exc import SQLAlchemyError
-from werkzeug.wrappers import Response as AnyResponse
 
 import stream_registry
 from kav.call.actions import EndReason
-from kav.call.flow import Flow
 from kav.console import live as live_calls
-from kav.console.account import Account, account, of_chronicle
 from kav.console.base import Base, warm_up
+from kav.console.call_page import CallPage
 from kav.console.charts import hours
 from kav.console.day import day_figures
 from kav.console.door import Door
@@ -27,13 +24,11 @@ from kav.console.phone import Exchange, PhonePages
 from kav.console.query import DIRECTIONS, CallQuery, begin_of, day_of
 from kav.console.scripts import Scripts
 from kav.console.texts import load_texts
-from kav.console.timeline import timeline
 from kav.cost import load_prices
 from kav.flow_files import Flows
 from kav.flow_files.folder import folder_of
 from kav.records import Records, next_cursor
-from kav.records.errors import InvalidCursorError, RecordsError
-from kav.records.models import CALLS
+from kav.records.errors import InvalidCursorError
 from kav.settings import Settings
 from kav.wire.websocket_server import EXTEND, SOCKET
 from media_desk import MediaDesk
@@ -45,9 +40,6 @@ PAGE: Final = 50
 
 LONGEST_WATCH_S: Final = 3600.0
 """A page that watches asks anew after an hour: whoever forgot it on a screen is asked for their login in the end."""
-
-NOTHING_KNOWN: Final[dict[str, Any]] = dict.fromkeys(CALLS.c.keys())
-"""Of a call that is not on record yet, or whose record cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +73,14 @@ class Pages:
         self._scripts = Scripts(console.flows, folder_of(settings.KAV_FLOWS))
         self._recordings = RecordingDesk(settings, console.records)
         self._viewers = 0
+        self._call_page = CallPage(base, self._calls, console.records, console.flows, settings.KAV_STORE_WORDS)
 
     def add_to(self, pages: Blueprint) -> None:
         """Add the routes to the console's."""
         pages.add_url_rule("/", "live", self.live)
         pages.add_url_rule("/events", "events", self.events)
         pages.add_url_rule("/calls", "calls", self.calls)
-        pages.add_url_rule("/calls/<call_sid>", "call", self.call)
-        pages.add_url_rule("/calls/<call_sid>/end", "end_call", self.end_call, methods=["POST"])
+        self._call_page.add_to(pages)
         pages.add_url_rule("/recordings/<recording_sid>", "recording", self.recording)
         pages.add_url_rule("/today", "today", self.today)
         pages.add_url_rule("/flows", "flows", self.flows)
@@ -156,53 +148,6 @@ class Pages:
             end_reasons=get_args(EndReason),
         )
 
-    def call(self, call_sid: str) -> str:
-        """Show one call; of one that goes on, what was said so far."""
-        g.section = "calls"
-        entry = stream_registry.get(call_sid)
-        record = self._record(call_sid, needed=entry is None)
-        if entry is None and not record:
-            abort(404)
-        record = NOTHING_KNOWN | record | _known_of(entry)
-        told, picture = self._told(record, entry)
-        live = entry is not None and not entry["ended"]
-        if live:
-            g.section = "live"
-        now = next((one for one in self._calls.look(time.monotonic()) if one.call_sid == call_sid), None)
-        shown = live_calls.show(now, self._base.words(), time.monotonic()) if now is not None else None
-        shows = {"record": record, "told": told, "picture": picture, "flow": self._flow(record, entry)}
-        return render_template("call.html", sid=call_sid, live=live, now=shown, **shows)
-
-    def _told(self, record: dict[str, Any], entry: stream_registry.Entry | None) -> tuple[Account, Any]:
-        talk = entry["conversation"] if entry is not None else None
-        active = talk.lock.active if talk is not None and entry is not None and not entry["ended"] else None
-        rows = record | (of_chronicle(talk) if talk is not None else {})
-        told = account(rows, self._flow(record, entry), active.id if active is not None else "")
-        return told, timeline(told)
-
-    def _record(self, call_sid: str, *, needed: bool) -> dict[str, Any]:
-        """Return a call's record; of one that goes on, without waiting for a database that is away."""
-        try:
-            return self._console.records.get_call(call_sid) or {}
-        except (RecordsError, SQLAlchemyError):
-            if needed:
-                raise
-            return {}
-
-    def _flow(self, record: dict[str, Any], entry: stream_registry.Entry | None) -> Flow | None:
-        if entry is not None:
-            talk = entry["conversation"]
-            return talk.flow if talk is not None else entry["flow"]
-        return next((flow for flow in self._console.flows.flows if flow.id == record.get("business")), None)
-
-    def end_call(self, call_sid: str) -> AnyResponse:
-        """End a call that goes on."""
-        if stream_registry.find(call_sid) is None:
-            abort(404)
-        stream_registry.end(call_sid, "operator")
-        self._calls.forget()
-        return redirect(url_for("console.call", call_sid=call_sid), 303)
-
     def recording(self, recording_sid: str) -> Response:
         """Play a recording, as far as it is asked for; it comes from Twilio piece by piece."""
         return self._recordings.play(recording_sid)
@@ -245,14 +190,6 @@ class Pages:
         if script is None:
             abort(404)
         return render_template("flow.html", script=script, flow=script.flow)
-
-
-def _known_of(entry: stream_registry.Entry | None) -> dict[str, Any]:
-    """Return what the registry knows before the record does."""
-    if entry is None:
-        return {}
-    known = {name: entry[name] for name in ("direction", "business", "from_number", "to_number")}
-    return known | ({"end_reason": entry["end_reason"]} if entry["ended"] else {})
 
 
 def _has_left(sock: Any) -> bool:  # noqa: ANN401 - a gevent socket, or none where there is no network

@@ -8,7 +8,7 @@ stream began.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from kav.console.account import Account, Said
 
@@ -79,8 +79,7 @@ class Mark:
     label: str
 
 
-@dataclass(frozen=True, slots=True)
-class HeardSoFar:
+class HeardSoFar(NamedTuple):
     """A mark that Twilio sent back: the caller had heard the bot up to there."""
 
     x: float
@@ -112,31 +111,45 @@ class Timeline:
         """The lanes by their names."""
         return {lane.name: lane for lane in self.lanes}
 
+    @property
+    def strokes(self) -> str:
+        """How far the bot was heard, as one path: a long call has thousands of marks."""
+        lane = self.lane["marks"]
+        top, height = lane.y + 5, lane.height - 10
+        return "".join(f"M{mark.x} {top}v{height}" for mark in self.heard_so_far)
+
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How long a time is, drawn."""
+    """How long a time is, drawn, and where a moment is."""
 
-    length_ms: int
+    since_ms: int
+    until_ms: int
+    width: float
+    """Of the whole picture."""
+    per_ms: float
 
-    @property
-    def width(self) -> float:
-        """Of the whole picture."""
-        return min(WIDEST, max(LEAST_WIDTH, self.length_ms / 1000 * UNITS_PER_S + 2 * MARGIN))
+    @classmethod
+    def of(cls, since_ms: int, until_ms: int) -> "Scale":
+        """Return that of a stretch of time."""
+        length_ms = max(1000, until_ms - since_ms)
+        width = min(WIDEST, max(LEAST_WIDTH, length_ms / 1000 * UNITS_PER_S + 2 * MARGIN))
+        return cls(since_ms, since_ms + length_ms, width, (width - 2 * MARGIN) / length_ms)
 
     def length(self, ms: float) -> float:
         """Return how long `ms` are."""
-        return ms * (self.width - 2 * MARGIN) / self.length_ms
+        return ms * self.per_ms
 
     def x(self, at_ms: float) -> float:
-        """Return where a moment is."""
-        return round(MARGIN + self.length(at_ms), 1)
+        """Return where a moment is; what was before the picture stands at its edge."""
+        return round(MARGIN + max(0.0, at_ms - self.since_ms) * self.per_ms, 1)
 
 
-def timeline(told: Account) -> Timeline:
-    """Draw a call."""
-    scale = Scale(max(1000, told.length_ms, *_moments(told)))
-    signs = list(_signs(sorted(_events(told), key=lambda event: event[1]), scale))
+def timeline(told: Account, since_ms: int = 0) -> Timeline:
+    """Draw a call, from `since_ms` on."""
+    events = sorted(_events(told), key=lambda event: event[1])
+    scale = Scale.of(since_ms, max((told.length_ms, *_moments(told, events))))
+    signs = list(_signs(events, scale))
     stretches = list(_stretches(told, scale))
     rows = {
         "events": max((row for *_, row in signs), default=0),
@@ -179,7 +192,8 @@ def _bar(lane: Lane, x: float, width: float, number: int, row: int) -> Bar:
 
 def _ticks(scale: Scale) -> Iterator[Tick]:
     every_s = next((step for step in TICKS_S if scale.length(step * 1000) >= TICK_ROOM), TICKS_S[-1])
-    for second in range(0, scale.length_ms // 1000 + 1, every_s):
+    first = -(-scale.since_ms // (1000 * every_s)) * every_s
+    for second in range(first, scale.until_ms // 1000 + 1, every_s):
         yield Tick(scale.x(second * 1000), second)
 
 
@@ -249,6 +263,6 @@ def _events(told: Account) -> Iterator[Event]:
         yield "breach", breach["at_ms"] or 0, breach["what"] or ""
 
 
-def _moments(told: Account) -> Iterator[int]:
-    yield from (at_ms for _, at_ms, _ in _events(told))
+def _moments(told: Account, events: Iterable[Event]) -> Iterator[int]:
+    yield from (at_ms for _, at_ms, _ in events)
     yield from (at_ms for turn in told.turns for at_ms in turn.marks)

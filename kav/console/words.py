@@ -1,6 +1,6 @@
 """Figures, names and moments in the reader's language, as all pages write them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, tzinfo
 from typing import Any, Final
@@ -83,6 +83,10 @@ class Words:
     def seconds(self, milliseconds: float | None) -> str:
         """Return a short time as a column of them has it, whose heading names the unit: in seconds, with two places."""
         return UNKNOWN if milliseconds is None else f"{milliseconds / 1000:.2f}"
+
+    def moments(self, milliseconds: Iterable[int]) -> str:
+        """Return several moments, in seconds."""
+        return ", ".join(f"{ms / 1000:.2f}" for ms in milliseconds) or UNKNOWN
 
     def day(self, day: date) -> str:
         """Return a day as people name it."""

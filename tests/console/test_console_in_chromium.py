@@ -73,6 +73,8 @@ async def test_a_calls_page_follows_it_and_ends_it(world: World, browser: Browse
     async with logged_in(browser, world, f"/console/calls/{call.sid}") as page:
         await expect(page.locator(".turn.bot .words").first).to_contain_text("שלום", timeout=WAIT_MS)
         await page.click("#end-call")
+        await expect(page.locator("h1")).to_have_text("End this call?")
+        await page.click("#end-call")
         await expect(page.locator(".heading .tag")).to_have_text("Ended by an operator", timeout=WAIT_MS)
         await record(world, call.sid, lambda found: found.call["end_reason"] == "operator")
 

@@ -13,10 +13,12 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from sqlalchemy import insert
 
+import stream_registry
 from kav.console.scripts import Scripts
 from kav.flow_files import load_flows
 from kav.records.database import build_engine, parse_url
 from kav.records.models import CALLS
+from kav.records.retention import erase_everywhere
 from tests.console.desk import Open, Place, Visitor, going_on, recorded
 from tests.flows.files import SMALL
 
@@ -96,7 +98,8 @@ def test_the_picture_of_a_call_has_a_name_and_the_same_as_a_table(place: Place) 
     assert 'role="img" aria-labelledby="timeline-name timeline-told"' in html
     assert html.count('class="bar ') == 5, "two of the caller's, one whole and one cut of the bot's"
     assert "<details" in html
-    assert html.count('class="so-far"') == 2, "the marks of the greeting"
+    (strokes,) = re.findall(r'class="so-far" d="([^"]+)"', html)
+    assert strokes.count("M") == 2, "the marks of the greeting"
     assert "0.25, 1.05" in shown(html)
 
 
@@ -132,6 +135,68 @@ def test_a_call_that_goes_on_is_shown_and_can_be_ended(place: Place) -> None:
     assert entry["end_reason"] == "operator"
     assert "Ended by an operator" in operator.get("/console/").text
     assert operator.post("/console/calls/CAnothing/end").status_code == 404
+
+
+def test_a_call_is_ended_only_once_that_was_confirmed(place: Place) -> None:
+    entry = going_on()
+    operator = in_language(place.operator(), "en")
+    (asked,) = re.findall(r'<a [^>]*id="end-call" href="([^"]+)"', operator.get("/console/calls/CAlive").text)
+    page = operator.get(asked).text
+    assert not entry["ended"]
+    assert "End this call? +972501234567" in shown(page)
+    assert 'href="/console/calls/CAlive"' in page
+    assert operator.post(asked).status_code == 303
+    assert entry["end_reason"] == "operator"
+    assert operator.get(asked).location == "/console/calls/CAlive", "there is nothing to be asked any more"
+    assert operator.get("/console/calls/CAnothing/end").status_code == 404
+
+
+def over(place: Place) -> str:
+    """A call that is over and still remembered; what was said in it is on record where that is kept."""
+    entry = going_on("CAover")
+    talk = entry["conversation"]
+    assert talk is not None
+    talk.chronicle.caller_turn("item", "name")
+    talk.chronicle.caller_words("item", "דנה כהן")
+    place.kav.records.save_call("CAover", direction="inbound", business="clinic", from_number=entry["from_number"])
+    stream_registry.end("CAover", "goodbye")
+    return "/console/calls/CAover"
+
+
+def test_what_is_over_is_still_told_before_its_record_has_it(place: Place) -> None:
+    assert "דנה כהן" in place.operator().get(over(place)).text
+
+
+def test_who_was_erased_is_gone_from_what_is_remembered_too(place: Place) -> None:
+    path = over(place)
+    assert place.kav.records.settled(5)
+    engine = build_engine(parse_url(place.kav.settings.DATABASE_URL), "write")
+    assert erase_everywhere(engine, "+972501234567").calls == 1
+    engine.dispose()
+    page = in_language(place.operator(), "en").get(path).text
+    assert "erased at their request" in page
+    assert "דנה כהן" not in page
+    assert "+972501234567" not in page
+
+
+def test_words_that_are_not_kept_are_not_shown_of_a_call_that_is_over(open_console: Open) -> None:
+    place = open_console(KAV_STORE_WORDS=False)
+    path = over(place)
+    assert "דנה כהן" not in place.operator().get(path).text
+    going_on("CAlive")
+    assert "+972501234567" in place.operator().get("/console/calls/CAlive").text
+
+
+def test_a_call_that_is_over_is_not_told_from_memory_while_its_record_cannot_be_read(
+    open_console: Open, tmp_path: Path
+) -> None:
+    """Nobody can say whether it was erased."""
+    place = open_console(records=False, DATABASE_URL=f"sqlite:///{tmp_path / 'nowhere' / 'kav.db'}")
+    page = in_language(place.operator(), "en").get(over(place)).text
+    assert "The database gives no answer" in page
+    assert "Said goodbye" in page
+    assert "דנה כהן" not in page
+    assert "+972501234567" not in page
 
 
 def test_a_call_that_nobody_knows_is_not_found(place: Place) -> None:
