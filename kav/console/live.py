@@ -44,6 +44,7 @@ class LiveCall:
     step: str
     question: str
     """What the step asks, in the flow's own language."""
+    question_language: str
     position: int
     """Of the step, from 1; 0 where none is active."""
     steps: int
@@ -97,6 +98,7 @@ class LiveCalls:
             line=entry["line"],
             step=active.id if active is not None else "",
             question=active.ask.get(flow.language, "") if active is not None else "",
+            question_language=flow.language,
             position=flow.steps.index(active) + 1 if active is not None else 0,
             steps=len(flow.steps),
             speaking=glimpse.speaking if glimpse is not None else "nobody",
@@ -137,20 +139,22 @@ class Watch:
     """What one viewer has been told: says what is new, and keeps the line alive."""
 
     words: Words
-    _told: dict[str, LiveCall]
+    _told: dict[str, LiveCall] | None
+    """None: nothing yet, not even that there is no call."""
     _told_at: float
 
     @classmethod
     def begin(cls, words: Words, now: float) -> "Watch":
         """Return one that has been told nothing."""
-        return cls(words, {}, now)
+        return cls(words, None, now)
 
     def news(self, calls: list[LiveCall], now: float) -> str:
         """Return what to send, as server-sent events (WHATWG HTML, 9.2); empty when nothing has changed."""
-        changed = [call for call in calls if self._told.get(call.call_sid) != call]
+        told = self._told or {}
+        changed = [call for call in calls if told.get(call.call_sid) != call]
         there = {call.call_sid: call for call in calls}
-        gone = [call_sid for call_sid in self._told if call_sid not in there]
-        if changed or gone:
+        gone = [call_sid for call_sid in told if call_sid not in there]
+        if changed or gone or self._told is None:
             self._told, self._told_at = there, now
             body = {"calls": [show(call, self.words, now) for call in changed], "gone": gone, "live": count(calls)}
             return f"data: {msgspec.json.encode(body).decode()}\n\n"
@@ -178,6 +182,7 @@ def show(call: LiveCall, words: Words, now: float) -> dict[str, Any]:
         "step": words.step(call.position, call.steps),
         "question": call.question,
         "question_id": call.step,
+        "question_language": call.question_language,
         "speaking": speaking,
         "speaker": words.name("end_reason", call.end_reason) if over else words.name("speaking", call.speaking),
         "language": words.name("languages", call.language),

@@ -195,6 +195,7 @@ def _told(turn: Turn) -> dict[str, Any]:
         "number": turn.number,
         "who": turn.who,
         "kind": turn.kind,
+        "language": turn.language,
         "heard": heard,
         "unheard": turn.text[len(heard) :],
     }

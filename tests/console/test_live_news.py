@@ -81,9 +81,15 @@ def test_a_call_that_ends_says_how_and_then_goes() -> None:
     assert body(told.news(seen.look(later), later)) == {"calls": [], "gone": ["CAlive"], "live": 0}
 
 
+def test_who_begins_to_watch_is_told_that_there_is_no_call() -> None:
+    """Their page may show some: those of before the connection was lost."""
+    assert body(Watch.begin(ENGLISH, 0.0).news([], 0.0)) == {"calls": [], "gone": [], "live": 0}
+
+
 def test_a_line_that_has_nothing_to_say_says_so_in_time() -> None:
     told = Watch.begin(ENGLISH, 0.0)
-    sent = [(at, told.news([], float(at))) for at in range(60)]
+    told.news([], 0.0)
+    sent = [(at, told.news([], float(at))) for at in range(1, 60)]
     assert [at for at, news in sent if news] == [15, 30, 45]
     assert {news for _, news in sent} == {"", ":\n\n"}
     assert COMMENT_EVERY_S <= 15

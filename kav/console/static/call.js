@@ -1,32 +1,42 @@
-// Keeps the page of a call that goes on as it is: whenever the call moves, the page's middle is fetched anew.
+// Keeps the page of a call that goes on as it is: whenever the call moves, the page is fetched anew.
+
+import { listen } from "./connection.js";
+import { morph } from "./morph.js";
 
 const page = document.getElementById("call");
-const WAIT_MS = 700;
-let waiting = false;
+let waiting = false, moved = false;
 
 async function refresh() {
-  waiting = false;
   const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
-  if (!answer.ok || answer.redirected) return location.reload();
-  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("call");
-  const now = document.getElementById("call");
-  const open = [...now.querySelectorAll("details")].map((details) => details.open);
-  const at = now.querySelector(".timeline .scroll")?.scrollLeft;
-  const focused = document.activeElement?.id;
-  now.replaceWith(document.adoptNode(fresh));
-  fresh.querySelectorAll("details").forEach((details, number) => { details.open = open[number] ?? details.open; });
-  if (at !== undefined && fresh.querySelector(".timeline .scroll")) fresh.querySelector(".timeline .scroll").scrollLeft = at;
-  if (focused) document.getElementById(focused)?.focus();
-  if (!fresh.dataset.events) source.close();
+  if (answer.redirected) return location.reload(); // to the login
+  if (!answer.ok) return;
+  morph(page, new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("call"));
+  if (!page.dataset.events) stop(); // it is over
+}
+
+async function catchUp() {
+  moved = false;
+  await refresh().catch(() => {}); // nobody there: once they are, all is fetched anew
+  waiting = false;
+  if (moved) soon();
+}
+
+// A page that nobody sees waits until somebody does.
+function whenSeen() {
+  if (document.hidden) document.addEventListener("visibilitychange", whenSeen, { once: true });
+  else catchUp();
 }
 
 function soon() {
-  if (!waiting) setTimeout(refresh, WAIT_MS);
+  moved = true;
+  if (!waiting) setTimeout(whenSeen, Number(page.dataset.refreshMs));
   waiting = true;
 }
 
-const source = new EventSource(page.dataset.events);
-source.onmessage = (event) => {
-  const news = JSON.parse(event.data);
-  if (news.gone.includes(page.dataset.sid) || news.calls.some((call) => call.sid === page.dataset.sid)) soon();
-};
+const stop = listen(page.dataset.events, {
+  begun: soon, // whatever happened while nobody listened
+  heard(news) {
+    if (news.gone.includes(page.dataset.sid) || news.calls.some((call) => call.sid === page.dataset.sid)) soon();
+  },
+  refused: refresh,
+});

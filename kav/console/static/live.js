@@ -1,8 +1,9 @@
 // Keeps the table of live calls as it is: the server says what has changed, the seconds count on here.
 
+import { listen } from "./connection.js";
+
 const board = document.getElementById("board");
 const rows = document.getElementById("calls");
-const connection = document.getElementById("connection");
 const began = new WeakMap(); // row -> when its call began, in this page's clock
 
 function clock(seconds) {
@@ -38,6 +39,7 @@ function show(call) {
     write(part(row, name), call[name]);
   }
   part(row, "question").title = call.question_id;
+  part(row, "question").lang = call.question_language;
   part(row, "voice").className = `voice ${call.speaking}`;
   row.classList.toggle("over", call.over);
   began.set(row, performance.now() / 1000 - call.seconds);
@@ -56,34 +58,18 @@ function settle() {
   document.getElementById("none").hidden = some;
 }
 
-function take(event) {
-  const news = JSON.parse(event.data);
+function take(news) {
   for (const call of news.calls.reverse()) show(call);
   for (const sid of news.gone) rowOf(sid)?.remove();
   write(document.getElementById("live-count"), news.live);
   settle();
 }
 
-function tell(on) {
-  connection.className = `end connection ${on ? "on" : "off"}`;
-  write(connection, on ? connection.dataset.on : connection.dataset.off);
-}
-
-function listen() {
-  const source = new EventSource(board.dataset.events);
-  source.onopen = () => {
-    tell(true);
-    rows.replaceChildren(); // what is told from here on is all there is
-    settle();
-  };
-  source.onmessage = take;
-  source.onerror = () => {
-    tell(false);
-    // Refused, not lost: the login has ended, or there are enough viewers.
-    if (source.readyState === EventSource.CLOSED) setTimeout(() => location.reload(), 10_000);
-  };
+function beginAnew() {
+  rows.replaceChildren(); // what is told from here on is all there is
+  settle();
 }
 
 for (const row of rows.children) began.set(row, performance.now() / 1000 - Number(row.dataset.seconds));
 setInterval(tick, 500);
-listen();
+listen(board.dataset.events, { heard: take, begun: beginAnew });

@@ -60,10 +60,11 @@ function say(state) {
   find("phone-state").textContent = phone.dataset[state];
 }
 
-function showTurn({ number, who, heard, unheard }) {
+function showTurn({ number, who, language, heard, unheard }) {
   const list = find("turns");
   const follows = list.scrollHeight - list.scrollTop - list.clientHeight < 40;
   const item = list.querySelector(`[data-number="${number}"]`) ?? addTurn(list, number, who);
+  for (const words of item.querySelectorAll(".heard, .lost")) words.lang = language;
   put(item.querySelector(".heard"), heard || (unheard ? "" : "…"));
   put(item.querySelector(".lost"), unheard);
   item.querySelector(".unheard").hidden = !unheard;

@@ -1,0 +1,129 @@
+"""The pages that follow calls, in a real browser: they leave alone what somebody reads or points at, and never give up.
+
+They also say in which language something is said, and when nobody tells them anything any more.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from playwright.async_api import Browser, Page, expect
+
+from rehearsal.model import ObedientScript
+from rehearsal.world import World
+from tests.console.browser import PASSWORD
+from tests.console.chromium import WAIT_MS, chromium, logged_in
+from tests.line.listening import SPEECH
+
+ANSWER = "השעה שלוש."
+
+
+@pytest.fixture(scope="module")
+async def world() -> AsyncIterator[World]:
+    """A console that one page may watch at a time."""
+    settings = {"KAV_CONSOLE_PASSWORD": PASSWORD, "KAV_CONSOLE_VIEWERS": "1", "DRAIN_SECONDS": "0"}
+    async with World(settings) as world:
+        yield world
+        assert " ERROR " not in world.kav.log(1_000_000)
+
+
+@pytest.fixture(scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    """One browser for all."""
+    async with chromium() as browser:
+        yield browser
+
+
+async def refreshed(page: Page) -> None:
+    """Wait until the page has been fetched anew, and is as it was fetched."""
+    await page.evaluate("document.querySelector('#streams p').dataset.old = '1'")
+    await expect(page.locator("#streams p[data-old]")).to_have_count(0, timeout=WAIT_MS)
+
+
+@pytest.mark.parametrize("place", [".timeline .scroll", "details.alternative summary", "#end-call", "#latency a"])
+async def test_who_is_somewhere_on_a_calls_page_stays_there(world: World, browser: Browser, place: str) -> None:
+    call = await world.connected_call(ObedientScript([ANSWER] * 9))
+    async with logged_in(browser, world, f"/console/calls/{call.sid}") as page:
+        await page.locator(".timeline").wait_for()
+        if place.startswith("#latency"):
+            await call.say(SPEECH)
+        there = page.locator(place).first
+        await there.focus()
+        await call.say(SPEECH)
+        await refreshed(page)
+        assert await there.evaluate("(node) => node === document.activeElement")
+        await call.hang_up()
+
+
+async def test_what_is_unfolded_and_scrolled_to_stays_so(world: World, browser: Browser) -> None:
+    call = await world.connected_call(ObedientScript([ANSWER] * 9))
+    async with logged_in(browser, world, f"/console/calls/{call.sid}") as page:
+        await page.set_viewport_size({"width": 375, "height": 667})
+        await page.click("details.alternative summary")
+        await page.evaluate("document.querySelector('.timeline .scroll').scrollLeft = 120")
+        await call.say(SPEECH)
+        await refreshed(page)
+        assert await page.locator("details.alternative").get_attribute("open") is not None
+        assert await page.evaluate("document.querySelector('.timeline .scroll').scrollLeft") == 120
+        await call.hang_up()
+
+
+async def test_a_refreshed_page_is_the_same_as_one_that_was_just_opened(world: World, browser: Browser) -> None:
+    call = await world.connected_call(ObedientScript([ANSWER] * 9))
+    path = f"/console/calls/{call.sid}"
+    async with logged_in(browser, world, path) as page:
+        await page.locator(".turn.bot").first.wait_for()
+        await call.hang_up()
+        await expect(page.locator(".heading .tag")).to_have_text("The caller hung up", timeout=WAIT_MS)
+        text = "document.getElementById('call').innerText"
+        opened = await page.context.new_page()
+        await opened.goto(world.kav.url + path)
+        assert (await page.evaluate(text)).split() == (await opened.evaluate(text)).split()
+
+
+async def test_words_are_read_out_in_their_own_language(world: World, browser: Browser) -> None:
+    call = await world.connected_call(ObedientScript([ANSWER]))
+    async with logged_in(browser, world, f"/console/calls/{call.sid}", "en") as page:
+        words = page.locator(".turn.bot .words").first
+        await expect(words).to_contain_text("שלום", timeout=WAIT_MS)
+        assert await words.get_attribute("lang") == "he"
+        await call.hang_up()
+
+
+async def test_a_calls_page_that_is_not_told_says_so_and_follows_its_call_all_the_same(
+    world: World, browser: Browser
+) -> None:
+    """Somebody else watches: the events are refused with a 503, which no browser asks about again."""
+    async with logged_in(browser, world, "/console/") as watcher:
+        await expect(watcher.locator("#connection")).to_have_text("Up to date", timeout=WAIT_MS)
+        call = await world.connected_call(ObedientScript([ANSWER]))
+        page = await watcher.context.new_page()
+        await page.goto(f"{world.kav.url}/console/calls/{call.sid}")
+        await expect(page.locator("#connection")).to_contain_text("trying again", timeout=WAIT_MS)
+        await call.hang_up()
+        await expect(page.locator(".heading .tag")).to_have_text("The caller hung up", timeout=WAIT_MS)
+
+
+async def test_a_page_that_is_not_told_is_told_again_once_there_is_room(world: World, browser: Browser) -> None:
+    async with logged_in(browser, world, "/console/") as watcher:
+        await expect(watcher.locator("#connection")).to_have_text("Up to date", timeout=WAIT_MS)
+        page = await watcher.context.new_page()
+        await page.goto(f"{world.kav.url}/console/")
+        await expect(page.locator("#connection")).to_contain_text("trying again", timeout=WAIT_MS)
+        await watcher.goto(f"{world.kav.url}/console/calls")
+        await expect(page.locator("#connection")).to_have_text("Up to date", timeout=WAIT_MS)
+
+
+async def test_how_many_calls_go_on_is_right_after_the_connection_was_lost(world: World, browser: Browser) -> None:
+    call = await world.connected_call(ObedientScript([ANSWER]))
+    async with logged_in(browser, world, "/console/") as page:
+        await expect(page.locator("#live-count")).to_have_text("1", timeout=WAIT_MS)
+        await page.context.route("**/console/events", lambda route: route.fulfill(status=429))
+        await page.reload()
+        await expect(page.locator("#connection")).to_contain_text("trying again", timeout=WAIT_MS)
+        await call.hang_up()
+        await asyncio.sleep(11)  # over, and gone from the list
+        await page.context.unroute("**/console/events")
+        await expect(page.locator("#connection")).to_have_text("Up to date", timeout=WAIT_MS)
+        await expect(page.locator("#live-count")).to_have_text("0", timeout=WAIT_MS)
+        assert await page.locator("#calls tr").count() == 0
