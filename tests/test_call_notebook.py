@@ -45,7 +45,7 @@ def a_talk() -> Conversation:
     talk = Conversation(Flow("plain", "בדיקה", "inbound", (), ("he",), greeting={}, closing={}), {})
     talk.chronicle.begin()
     talk.chronicle.keyed(SAID, "problem")
-    talk.chronicle.note([Breach("unasked_question", UNASKED)])
+    talk.chronicle.note([Breach("question not asked", UNASKED)])
     talk.chronicle.used(Usage(1, input_text=119, cached_text=64, input_audio=13, output_text=30, output_audio=91))
     return talk
 
@@ -53,7 +53,7 @@ def a_talk() -> Conversation:
 def test_what_a_chronicle_holds_is_on_record_with_its_cost(take: Take) -> None:
     call = take()
     assert [(turn["who"], turn["kind"], turn["text"]) for turn in call["turns"]] == [("caller", "keys", SAID)]
-    assert [(breach["what"], breach["detail"]) for breach in call["breaches"]] == [("unasked_question", UNASKED)]
+    assert [(breach["what"], breach["detail"]) for breach in call["breaches"]] == [("question not asked", UNASKED)]
     assert (call["usage"][0]["cached_text"], call["cost_micro_usd"]) == (64, 7206)
 
 
@@ -61,7 +61,7 @@ def test_words_that_are_not_to_be_kept_are_in_no_record_and_no_line(
     take: Take, caplog: pytest.LogCaptureFixture
 ) -> None:
     call = take(KAV_STORE_WORDS=False)
-    assert "unasked_question" in caplog.text
+    assert "question not asked" in caplog.text
     assert [word for word in (SAID, UNASKED) if word in repr(call) + caplog.text] == []
 
 

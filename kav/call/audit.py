@@ -4,7 +4,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from kav.call.language import contradicts
 
@@ -14,11 +14,29 @@ QUESTION_SHARE: Final = 0.7
 """The part of a question's words, in their order, by which it is known: one says "Haifa, fine" in the midst of it."""
 
 
+What = Literal[
+    "judge",
+    "judged twice",
+    "call id used twice",
+    "broken arguments",
+    "no judgement",
+    "language switched without evidence",
+    "wrong language",
+    "tool not offered",
+    "resume phrase missing",
+    "question not asked",
+    "phrase not exact",
+    "asked more than one question",
+    "said goodbye unasked",
+]
+"""What a model may do wrong; the console has a name for each."""
+
+
 @dataclass(frozen=True, slots=True)
 class Breach:
     """Something the model did that it may not, for the call's record."""
 
-    what: str
+    what: What
     detail: str = ""
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from kav.call.actions import Action, RunTool, SendToolOutput
-from kav.call.audit import QUESTION_MARKS, Breach, asks, free_words, plain, question_starts
+from kav.call.audit import QUESTION_MARKS, Breach, What, asks, free_words, plain, question_starts
 from kav.call.chronicle import Chronicle
 from kav.call.events import ToolCalled
 from kav.call.farewell import Farewell
@@ -366,7 +366,7 @@ class Conversation:
         active = self.lock.active
         return Directive("ask", active.id if active is not None else "", why=self.lock.question)
 
-    def _breach_and_reask(self, what: str, detail: str = "") -> Reply:
+    def _breach_and_reask(self, what: What, detail: str = "") -> Reply:
         self.note(Breach(what, detail))
         active = self.lock.active
         directive = Directive("not_understood", active.id) if active is not None else Directive("talk")

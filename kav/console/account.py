@@ -74,6 +74,8 @@ class StepDone:
     value: str | None
     unanswered: str
     active: bool
+    kind: str = ""
+    """Of the answer; empty where the flow no longer has the step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,4 +228,4 @@ def _step(name: str, answer: Row | None, flow: Flow | None, *, active: bool) -> 
     step = flow.step(name) if flow is not None else None
     question = step.ask.get(flow.language, "") if flow is not None and step is not None else ""
     value, unanswered = (answer["value"], answer["unanswered"] or "") if answer is not None else (None, "")
-    return StepDone(name, question, value, unanswered, active)
+    return StepDone(name, question, value, unanswered, active, step.kind if step is not None else "")

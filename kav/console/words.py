@@ -1,5 +1,6 @@
 """Figures, names and moments in the reader's language, as all pages write them."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, tzinfo
@@ -20,6 +21,16 @@ TONES: Final[Mapping[str, frozenset[str]]] = {
 }
 
 
+RULINGS: Final = (
+    (re.compile(r"called (.+)", re.DOTALL), "called"),
+    (re.compile(r"answered (.+) before it was asked", re.DOTALL), "too_soon"),
+    (re.compile(r"answered (.+)", re.DOTALL), "not_asked"),
+    (re.compile(r"invalid value for (.+)", re.DOTALL), "invalid"),
+    (re.compile(r"corrected no answer()"), "no_answer"),
+)
+"""How the flow's lock puts why it refused a judgement, what it names, and the key of the console's own words."""
+
+
 @dataclass(frozen=True, slots=True)
 class Words:
     """How one reader is told things: in their language, in the business's time zone."""
@@ -35,6 +46,19 @@ class Words:
     def name(self, group: str, word: str | None) -> str:
         """Return what people call `word`."""
         return self.texts.name(self.language, group, word) if word else UNKNOWN
+
+    def answer(self, kind: str, value: str) -> str:
+        """Return an answer as people say it: a yes or no is put down as `yes`, `no`, whatever was spoken."""
+        return self.texts.name(self.language, "yes_no", value) if kind == "yes_no" else value
+
+    def breach(self, what: str | None, detail: str | None) -> tuple[str, str]:
+        """Return what a breach's detail says, and the name in it: a step's, a tool's or a phrase's."""
+        if what == "wrong language":
+            return self.name("languages", detail), ""
+        for ruling, key in RULINGS if what == "judge" else ():
+            if found := ruling.fullmatch(detail or ""):
+                return self.text(f"ruling.{key}"), found[1]
+        return "", detail or ""
 
     def party(self, number: str | None, line: str = "twilio") -> str:
         """Return who the other party is."""

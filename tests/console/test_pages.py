@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlencode
@@ -14,6 +15,8 @@ from hypothesis import strategies as st
 from sqlalchemy import insert
 
 import stream_registry
+from kav.call.flow import Flow
+from kav.call.flow_lock import FlowLock
 from kav.console.scripts import Scripts
 from kav.flow_files import load_flows
 from kav.records.database import build_engine, parse_url
@@ -84,6 +87,41 @@ def test_a_step_is_told_by_its_question_and_never_by_its_id_alone(place: Place) 
     ):
         assert told in text, told
     assert "visitor" not in text
+
+
+def test_yes_and_no_and_breaches_are_told_in_the_readers_language(place: Place) -> None:
+    call_sid = recorded(place, business="locksmith")
+    records = place.kav.records
+    (flow,) = (flow for flow in place.kav.flows.flows if flow.id == "locksmith")
+    (step, *_) = (step for step in flow.steps if step.kind == "yes_no")
+    records.save_answer(call_sid, step.id, value="yes", position=2)
+    breaches = [("wrong language", "en"), *(("judge", ruling) for ruling in rulings(flow))]
+    for number, (what, detail) in enumerate(breaches, 2):
+        saved = records.save_breach(call_sid, number, what=what, detail=detail)
+    assert saved.wait(5)
+    html = in_language(place.operator(), "he").get(f"/console/calls/{call_sid}").text
+    assert '<strong dir="auto">כן</strong>' in html
+    listed = shown(html.partition('id="breaches"')[2].partition(">")[2].partition("</section>")[0])
+    for told in ("דיבר בשפה אחרת משל הלקוח: אנגלית", "ערך שאינו מתאים", "כלי שאינו קיים", "תיקון בלי", "לפני שנשאלה"):
+        assert told in listed, told
+    assert re.findall("[a-z_]+", listed) == ["dance"], "but for a name that the model made up"
+
+
+def rulings(flow: Flow) -> Iterator[str]:
+    """What the flow's own lock says of judgements that it refuses."""
+    asked = FlowLock(flow)
+    asked.heard()
+    first, last = flow.steps[0].id, flow.steps[-1].id
+    for lock, tool, arguments in (
+        (FlowLock(flow), "dance", {}),
+        (FlowLock(flow), "correct_answer", {"step": first, "value": "x"}),
+        (FlowLock(flow), "answer_step", {"step": first, "value": "yes"}),
+        (FlowLock(flow), "answer_step", {"step": last, "value": "x"}),
+        (asked, "answer_step", {"step": first, "value": ""}),
+    ):
+        breach = lock.judge(tool, arguments).breach
+        assert breach
+        yield breach
 
 
 def test_every_measure_of_a_call_is_explained_where_it_stands(place: Place) -> None:

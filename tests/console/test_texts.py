@@ -7,11 +7,13 @@ from typing import get_args
 import pytest
 
 from kav.call.actions import EndReason
+from kav.call.audit import What
 from kav.call.conversation import MESSAGE
 from kav.call.flow import AnswerKind, GiveUp
 from kav.console.account import JUDGEMENTS
 from kav.console.texts import direction, load_texts
 from kav.console.timeline import LaneName
+from kav.console.words import RULINGS
 from stream_registry import TERMINAL_STATUSES
 
 TEXTS = load_texts()
@@ -28,11 +30,9 @@ NAMED = {
     "timeline.lane": get_args(LaneName),
     "speaking": ("caller", "bot", "nobody"),
     "own_question": (MESSAGE,),
-    "breach": (
-        *("judge", "judged twice", "call id used twice", "broken arguments", "no judgement"),
-        *("language switched without evidence", "wrong language", "tool not offered", "resume phrase missing"),
-        *("question not asked", "phrase not exact", "asked more than one question", "said goodbye unasked"),
-    ),
+    "breach": get_args(What),
+    "ruling": [key for _, key in RULINGS],
+    "yes_no": ("yes", "no"),
 }
 
 
