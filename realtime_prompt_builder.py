@@ -27,6 +27,7 @@ PHRASE_IDS: Final = (
     "resumed",
     "limit_notice",
     "apology",
+    "apology_called_back",
     "resume",
     "still_there",
     "what_else",

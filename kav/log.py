@@ -41,7 +41,7 @@ _LETTER: Final = r"\\u[0-9a-fA-F]{4}"
 
 _BEFORE: Final = (
     r"(?:(?<![A-Za-z\d_+])(?<!\d[.:-])(?<![0-9a-fA-F]{4}-)"  # no part of an id, a time, a fraction
-    rf"|(?<={_LETTER})|(?<={_LETTER}-)|(?<=\\[nrt]))"
+    rf"|(?<={_LETTER})|(?<={_LETTER}[-:.])|(?<=\\[nrt]))"
 )
 _AFTER: Final = r"(?![A-Za-z\d_])(?!\.\d)"
 

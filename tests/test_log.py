@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import gevent
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kav import log
@@ -92,6 +92,8 @@ def in_groups(digits: str, separators: list[str]) -> str:
     letter=st.sampled_from(LETTERS),
     escaped=st.booleans(),
 )
+@example("+972", "20053796", [], "הוא:", True)
+@example("0", "20053796", [], "הוא:", True)
 def test_however_a_number_is_written_and_whatever_letter_is_written_to_it_it_is_masked(
     prefix: str, rest: str, separators: list[str], letter: str, escaped: bool
 ) -> None:

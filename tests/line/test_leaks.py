@@ -92,7 +92,7 @@ WAYS: tuple[Way, ...] = (
 async def world() -> AsyncIterator[World]:
     """Short sentences and little patience, so that many calls fit into little time."""
     settings = {"ENTRY_TTL_S": "1", "MEDIA_SILENCE_S": "1", "HANGUP_FALLBACK_S": "2", "DRAIN_SECONDS": "0"}
-    settings |= {"MODEL_RECONNECTS": "0"}  # a model that is lost ends its call here: the other way has tests of its own
+    settings |= {"MODEL_RECONNECTS": "0", "MODEL_REST_S": "0"}  # a model that is lost ends its call, and no other
     async with World(settings, speak=lambda text, language: hum(text[:4], language)) as world:
         yield world
         assert world.model.violations == []
