@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, and_, func, not_, select
 
 from kav.records.figures import CUSTOMERS, MOST_CALLS, Figures, figures
 from kav.records.models import CALLS
@@ -21,6 +21,8 @@ class Day:
     """Their flow was gone through, and the goodbye is still being said."""
     going_on_cost_micro_usd: int
     going_on_began: tuple[datetime, ...]
+    ended_with_questions: int
+    """Calls that are over and whose flow has questions: only they can be completed."""
 
     @property
     def ended(self) -> int:
@@ -42,11 +44,20 @@ def day_figures(connection: Connection, since: datetime, until: datetime) -> Day
         going_on_completed=sum(bool(call.flow_done) for call in calls),
         going_on_cost_micro_usd=sum(call.cost_micro_usd or 0 for call in calls),
         going_on_began=tuple(call.created_at for call in calls),
+        ended_with_questions=_ended_with_questions(connection, since, until),
     )
+
+
+WITHOUT_END: Final = and_(CALLS.c.end_reason.is_(None), CALLS.c.terminal_status.is_(None))
 
 
 def _going_on(connection: Connection, since: datetime, until: datetime) -> Sequence[Row[Any, Any, Any]]:
     columns = (CALLS.c.created_at, CALLS.c.flow_done, CALLS.c.cost_micro_usd)
     within = (CALLS.c.created_at >= since, CALLS.c.created_at < until, CUSTOMERS)
-    without_end = (CALLS.c.end_reason.is_(None), CALLS.c.terminal_status.is_(None))
-    return connection.execute(select(*columns).where(*within, *without_end).limit(MOST_CALLS)).all()
+    return connection.execute(select(*columns).where(*within, WITHOUT_END).limit(MOST_CALLS)).all()
+
+
+def _ended_with_questions(connection: Connection, since: datetime, until: datetime) -> int:
+    within = (CALLS.c.created_at >= since, CALLS.c.created_at < until, CUSTOMERS)
+    query = select(func.count()).where(*within, not_(WITHOUT_END), CALLS.c.flow_done.is_not(None))
+    return connection.execute(query).scalar_one()

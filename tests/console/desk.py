@@ -117,9 +117,9 @@ def recorded(place: Place, call_sid: str = "CApast", **known: Any) -> str:  # no
     """A call on record, in which a bit of everything happened."""
     records, now = place.kav.records, datetime.now(UTC)
     fields: dict[str, Any] = {"direction": "inbound", "business": "clinic", "end_reason": "goodbye"}
-    fields |= {"from_number": "+972501234567", "flow_done": True}
+    fields |= {"from_number": "+972501234567", "flow_done": True, "line_ghost_ms": 40.0}
     records.save_call(
-        call_sid, created_at=now, ended_at=now + timedelta(seconds=75), socket_ghost_ms=1.5, line_ghost_ms=40.0,
+        call_sid, created_at=now, ended_at=now + timedelta(seconds=75), socket_ghost_ms=1.5,
         **(fields | known),
     )  # fmt: skip
     turns: list[dict[str, Any]] = [
@@ -145,3 +145,13 @@ def recorded(place: Place, call_sid: str = "CApast", **known: Any) -> str:  # no
     )  # fmt: skip
     assert records.save_usage(call_sid, "gpt-realtime-2.1", responses=3, cost_micro_usd=123_400).wait(5)
     return call_sid
+
+
+def shown(html: str) -> str:
+    """The text of a page, without its tags."""
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
+
+
+def in_language(visitor: Visitor, code: str) -> Visitor:
+    assert visitor.get(f"/console/language/{code}?next=/console/").status_code == 303
+    return visitor

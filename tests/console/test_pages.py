@@ -2,7 +2,6 @@
 
 import re
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlencode
@@ -14,29 +13,15 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from sqlalchemy import insert
 
-import stream_registry
-from kav.call.flow import Flow
-from kav.call.flow_lock import FlowLock
 from kav.console.scripts import Scripts
 from kav.flow_files import load_flows
 from kav.records.database import build_engine, parse_url
 from kav.records.models import CALLS
-from kav.records.retention import erase_everywhere
-from tests.console.desk import Open, Place, Visitor, going_on, recorded
+from tests.console.desk import Open, Place, going_on, in_language, recorded, shown
 from tests.flows.files import SMALL
 
 PAGES = ("/console/", "/console/calls", "/console/calls/CApast", "/console/today", "/console/flows")
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{7*7}}\u202e"
-
-
-def shown(html: str) -> str:
-    """The text of a page, without its tags."""
-    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
-
-
-def in_language(visitor: Visitor, code: str) -> Visitor:
-    assert visitor.get(f"/console/language/{code}?next=/console/").status_code == 303
-    return visitor
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -89,41 +74,6 @@ def test_a_step_is_told_by_its_question_and_never_by_its_id_alone(place: Place) 
     assert "visitor" not in text
 
 
-def test_yes_and_no_and_breaches_are_told_in_the_readers_language(place: Place) -> None:
-    call_sid = recorded(place, business="locksmith")
-    records = place.kav.records
-    (flow,) = (flow for flow in place.kav.flows.flows if flow.id == "locksmith")
-    (step, *_) = (step for step in flow.steps if step.kind == "yes_no")
-    records.save_answer(call_sid, step.id, value="yes", position=2)
-    breaches = [("wrong language", "en"), *(("judge", ruling) for ruling in rulings(flow))]
-    for number, (what, detail) in enumerate(breaches, 2):
-        saved = records.save_breach(call_sid, number, what=what, detail=detail)
-    assert saved.wait(5)
-    html = in_language(place.operator(), "he").get(f"/console/calls/{call_sid}").text
-    assert '<strong dir="auto">כן</strong>' in html
-    listed = shown(html.partition('id="breaches"')[2].partition(">")[2].partition("</section>")[0])
-    for told in ("דיבר בשפה אחרת משל הלקוח: אנגלית", "ערך שאינו מתאים", "כלי שאינו קיים", "תיקון בלי", "לפני שנשאלה"):
-        assert told in listed, told
-    assert re.findall("[a-z_]+", listed) == ["dance"], "but for a name that the model made up"
-
-
-def rulings(flow: Flow) -> Iterator[str]:
-    """What the flow's own lock says of judgements that it refuses."""
-    asked = FlowLock(flow)
-    asked.heard()
-    first, last = flow.steps[0].id, flow.steps[-1].id
-    for lock, tool, arguments in (
-        (FlowLock(flow), "dance", {}),
-        (FlowLock(flow), "correct_answer", {"step": first, "value": "x"}),
-        (FlowLock(flow), "answer_step", {"step": first, "value": "yes"}),
-        (FlowLock(flow), "answer_step", {"step": last, "value": "x"}),
-        (asked, "answer_step", {"step": first, "value": ""}),
-    ):
-        breach = lock.judge(tool, arguments).breach
-        assert breach
-        yield breach
-
-
 def test_every_measure_of_a_call_is_explained_where_it_stands(place: Place) -> None:
     text = shown(in_language(place.operator(), "en").get(f"/console/calls/{recorded(place)}").text)
     assert "Connections closed within 1.5 ms How long after a call&#39;s end the connections" in text
@@ -173,68 +123,6 @@ def test_a_call_that_goes_on_is_shown_and_can_be_ended(place: Place) -> None:
     assert entry["end_reason"] == "operator"
     assert "Ended by an operator" in operator.get("/console/").text
     assert operator.post("/console/calls/CAnothing/end").status_code == 404
-
-
-def test_a_call_is_ended_only_once_that_was_confirmed(place: Place) -> None:
-    entry = going_on()
-    operator = in_language(place.operator(), "en")
-    (asked,) = re.findall(r'<a [^>]*id="end-call" href="([^"]+)"', operator.get("/console/calls/CAlive").text)
-    page = operator.get(asked).text
-    assert not entry["ended"]
-    assert "End this call? +972501234567" in shown(page)
-    assert 'href="/console/calls/CAlive"' in page
-    assert operator.post(asked).status_code == 303
-    assert entry["end_reason"] == "operator"
-    assert operator.get(asked).location == "/console/calls/CAlive", "there is nothing to be asked any more"
-    assert operator.get("/console/calls/CAnothing/end").status_code == 404
-
-
-def over(place: Place) -> str:
-    """A call that is over and still remembered; what was said in it is on record where that is kept."""
-    entry = going_on("CAover")
-    talk = entry["conversation"]
-    assert talk is not None
-    talk.chronicle.caller_turn("item", "name")
-    talk.chronicle.caller_words("item", "דנה כהן")
-    place.kav.records.save_call("CAover", direction="inbound", business="clinic", from_number=entry["from_number"])
-    stream_registry.end("CAover", "goodbye")
-    return "/console/calls/CAover"
-
-
-def test_what_is_over_is_still_told_before_its_record_has_it(place: Place) -> None:
-    assert "דנה כהן" in place.operator().get(over(place)).text
-
-
-def test_who_was_erased_is_gone_from_what_is_remembered_too(place: Place) -> None:
-    path = over(place)
-    assert place.kav.records.settled(5)
-    engine = build_engine(parse_url(place.kav.settings.DATABASE_URL), "write")
-    assert erase_everywhere(engine, "+972501234567").calls == 1
-    engine.dispose()
-    page = in_language(place.operator(), "en").get(path).text
-    assert "erased at their request" in page
-    assert "דנה כהן" not in page
-    assert "+972501234567" not in page
-
-
-def test_words_that_are_not_kept_are_not_shown_of_a_call_that_is_over(open_console: Open) -> None:
-    place = open_console(KAV_STORE_WORDS=False)
-    path = over(place)
-    assert "דנה כהן" not in place.operator().get(path).text
-    going_on("CAlive")
-    assert "+972501234567" in place.operator().get("/console/calls/CAlive").text
-
-
-def test_a_call_that_is_over_is_not_told_from_memory_while_its_record_cannot_be_read(
-    open_console: Open, tmp_path: Path
-) -> None:
-    """Nobody can say whether it was erased."""
-    place = open_console(records=False, DATABASE_URL=f"sqlite:///{tmp_path / 'nowhere' / 'kav.db'}")
-    page = in_language(place.operator(), "en").get(over(place)).text
-    assert "The database gives no answer" in page
-    assert "Said goodbye" in page
-    assert "דנה כהן" not in page
-    assert "+972501234567" not in page
 
 
 def test_a_call_that_nobody_knows_is_not_found(place: Place) -> None:
@@ -316,7 +204,7 @@ def test_a_days_figures_add_up(place: Place) -> None:
     text = shown(in_language(place.operator(), "en").get("/console/today").text)
     for told in (
         *("Calls that ended 2", "2 came in all: 1 inbound, 1 outbound", "Calls going on now 0"),
-        *("Completed flows 1 50 % of the calls that ended", "Cost of the models $0.25", "Interruptions 2"),
+        *("Completed flows 1 50 % of the 2 calls that ended", "Cost of the models $0.25", "Interruptions 2"),
         *("Connections closed within 1.5 ms", "Line freed within 40 ms", "Wait for the first word 150 ms"),
         *("Wait for an answer 700 ms", "Bot falls silent within 4.2 ms"),
         *("Half of 2 took less, 95 % at most 4.2 ms, the longest 4.2 ms.", "Said goodbye", "Silent line"),
@@ -331,10 +219,18 @@ def test_calls_that_go_on_are_told_apart_from_those_that_ended(place: Place) -> 
     text = shown(in_language(place.operator(), "en").get("/console/today").text)
     for told in (
         *("Calls that ended 2 3 came in all", "Calls going on now 1 They do not count as ended"),
-        *("Completed flows 1 50 % of the calls that ended", "$0.37 $0.12 of it for calls that go on"),
+        *("Completed flows 1 50 % of the 2 calls that ended", "$0.37 $0.12 of it for calls that go on"),
         *("2 Calls that ended, 1 Calls going on now", "Calls that go on are measured too"),
     ):
         assert told in text, told
+
+
+def test_a_call_without_questions_is_no_part_of_the_share_that_was_completed(place: Place) -> None:
+    recorded(place, "CAone")
+    recorded(place, "CAtwo", flow_done=None)
+    text = shown(in_language(place.operator(), "en").get("/console/today").text)
+    assert "Calls that ended 2" in text
+    assert "Completed flows 1 100 % of the 1 calls" in text
 
 
 def test_a_call_whose_status_alone_is_known_does_not_go_on(place: Place) -> None:

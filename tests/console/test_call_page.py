@@ -1,0 +1,123 @@
+"""Guards one call's page: in the reader's language, no more than is on record, and no end without a question."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import stream_registry
+from kav.call.flow import Flow
+from kav.call.flow_lock import FlowLock
+from kav.records.database import build_engine, parse_url
+from kav.records.retention import erase_everywhere
+from tests.console.desk import Open, Place, going_on, in_language, recorded, shown
+
+
+def test_yes_and_no_and_breaches_are_told_in_the_readers_language(place: Place) -> None:
+    call_sid = recorded(place, business="locksmith")
+    records = place.kav.records
+    (flow,) = (flow for flow in place.kav.flows.flows if flow.id == "locksmith")
+    (step, *_) = (step for step in flow.steps if step.kind == "yes_no")
+    records.save_answer(call_sid, step.id, value="yes", position=2)
+    breaches = [("wrong language", "en"), *(("judge", ruling) for ruling in rulings(flow))]
+    for number, (what, detail) in enumerate(breaches, 2):
+        saved = records.save_breach(call_sid, number, what=what, detail=detail)
+    assert saved.wait(5)
+    html = in_language(place.operator(), "he").get(f"/console/calls/{call_sid}").text
+    assert '<strong dir="auto">כן</strong>' in html
+    listed = shown(html.partition('id="breaches"')[2].partition(">")[2].partition("</section>")[0])
+    for told in ("דיבר בשפה אחרת משל הלקוח: אנגלית", "ערך שאינו מתאים", "כלי שאינו קיים", "תיקון בלי", "לפני שנשאלה"):
+        assert told in listed, told
+    assert re.findall("[a-z_]+", listed) == ["dance"], "but for a name that the model made up"
+
+
+def rulings(flow: Flow) -> Iterator[str]:
+    """What the flow's own lock says of judgements that it refuses."""
+    asked = FlowLock(flow)
+    asked.heard()
+    first, last = flow.steps[0].id, flow.steps[-1].id
+    for lock, tool, arguments in (
+        (FlowLock(flow), "dance", {}),
+        (FlowLock(flow), "correct_answer", {"step": first, "value": "x"}),
+        (FlowLock(flow), "answer_step", {"step": first, "value": "yes"}),
+        (FlowLock(flow), "answer_step", {"step": last, "value": "x"}),
+        (asked, "answer_step", {"step": first, "value": ""}),
+    ):
+        breach = lock.judge(tool, arguments).breach
+        assert breach
+        yield breach
+
+
+def test_a_call_is_ended_only_once_that_was_confirmed(place: Place) -> None:
+    entry = going_on()
+    operator = in_language(place.operator(), "en")
+    (asked,) = re.findall(r'<a [^>]*id="end-call" href="([^"]+)"', operator.get("/console/calls/CAlive").text)
+    page = operator.get(asked).text
+    assert not entry["ended"]
+    assert "End this call? +972501234567" in shown(page)
+    assert 'href="/console/calls/CAlive"' in page
+    assert operator.post(asked).status_code == 303
+    assert entry["end_reason"] == "operator"
+    assert operator.get(asked).location == "/console/calls/CAlive", "there is nothing to be asked any more"
+    assert operator.get("/console/calls/CAnothing/end").status_code == 404
+
+
+def over(place: Place) -> str:
+    """A call that is over and still remembered; what was said in it is on record where that is kept."""
+    entry = going_on("CAover")
+    talk = entry["conversation"]
+    assert talk is not None
+    talk.chronicle.caller_turn("item", "name")
+    talk.chronicle.caller_words("item", "דנה כהן")
+    place.kav.records.save_call("CAover", direction="inbound", business="clinic", from_number=entry["from_number"])
+    stream_registry.end("CAover", "goodbye")
+    return "/console/calls/CAover"
+
+
+def test_what_is_over_is_still_told_before_its_record_has_it(place: Place) -> None:
+    assert "דנה כהן" in place.operator().get(over(place)).text
+
+
+def test_who_was_erased_is_gone_from_what_is_remembered_too(place: Place) -> None:
+    path = over(place)
+    assert place.kav.records.settled(5)
+    engine = build_engine(parse_url(place.kav.settings.DATABASE_URL), "write")
+    assert erase_everywhere(engine, "+972501234567").calls == 1
+    engine.dispose()
+    page = in_language(place.operator(), "en").get(path).text
+    assert "erased at their request" in page
+    assert "דנה כהן" not in page
+    assert "+972501234567" not in page
+
+
+def test_words_that_are_not_kept_are_not_shown_of_a_call_that_is_over(open_console: Open) -> None:
+    place = open_console(KAV_STORE_WORDS=False)
+    path = over(place)
+    assert "דנה כהן" not in place.operator().get(path).text
+    going_on("CAlive")
+    assert "+972501234567" in place.operator().get("/console/calls/CAlive").text
+
+
+def test_a_call_that_is_over_is_not_told_from_memory_while_its_record_cannot_be_read(
+    open_console: Open, tmp_path: Path
+) -> None:
+    """Nobody can say whether it was erased."""
+    place = open_console(records=False, DATABASE_URL=f"sqlite:///{tmp_path / 'nowhere' / 'kav.db'}")
+    page = in_language(place.operator(), "en").get(over(place)).text
+    assert "The database gives no answer" in page
+    assert "Said goodbye" in page
+    assert "דנה כהן" not in page
+    assert "+972501234567" not in page
+
+
+def test_what_is_not_known_of_a_call_is_said(place: Place) -> None:
+    recorded(place, "CAleft", line_ghost_ms=None, end_reason="caller_hung_up")
+    place.kav.records.save_recording("CAleft", "RE" + "0" * 32, status="absent")
+    assert place.kav.records.save_usage("CAleft", "a model of tomorrow", responses=1).wait(5)
+    operator = in_language(place.operator(), "en")
+    page = operator.get("/console/calls/CAleft").text
+    assert "Line freed within – Kav did not end this call" in shown(page)
+    assert "$0.12 The price of a part is not known" in shown(page)
+    assert "Twilio has no sound of this call." in shown(page)
+    assert "<audio" not in page
+    assert "The price of a part is not known" in shown(operator.get("/console/calls").text)
+    assert "1 calls with a part whose price is not known" in shown(operator.get("/console/today").text)
