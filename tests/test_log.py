@@ -100,7 +100,7 @@ def test_however_a_number_is_written_and_whatever_letter_is_written_to_it_it_is_
     written = f"חזרו {letter}{prefix}{in_groups(rest, separators)}, תודה"
     line = json.dumps({"text": written}, ensure_ascii=escaped and not set("".join(separators)) - set(" -.)"))
     assert "****" in log.masked(line), line
-    assert rest[2:] not in re.sub(r"\D", "", log.masked(line)), line
+    assert rest[2:] not in re.sub(r"[^\d*]", "", log.masked(line)), line
 
 
 @pytest.mark.parametrize(
