@@ -17,6 +17,8 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from kav.console.attempts import Attempts
 from kav.console.forms import Forms, new_token, same, same_origin
+from kav.console.logouts import Logouts
+from kav.records import Records
 from kav.settings import Settings
 
 SESSION_S: Final = 12 * 3600.0
@@ -64,16 +66,16 @@ class Door:
         self.forms = Forms(secure=self.secure)
         self._key = settings.KAV_SECRET_KEY.get_secret_value() or secrets.token_hex(32)
         self._attempts = Attempts()
-        self._left: dict[str, float] = {}
-        """Sessions that were left before their time, and when that would have been."""
+        self._logouts = Logouts()
 
     @property
     def open(self) -> bool:
         """Whether there is a console at all."""
         return bool(self.password)
 
-    def init_app(self, app: Flask) -> None:
-        """Let the app sign cookies."""
+    def init_app(self, app: Flask, records: Records | None = None) -> None:
+        """Let the app sign cookies, and logouts be put on record."""
+        self._logouts.records = records
         app.secret_key = hmac.digest(self._key.encode(), self.password.encode(), "sha256")
         app.config.update(
             SESSION_COOKIE_NAME="__Host-kav" if self.secure else "kav",
@@ -108,7 +110,7 @@ class Door:
         """Whether a session is a login that has neither ended nor expired."""
         since, key = kept.get("since"), kept.get("id")
         fresh = isinstance(since, (int, float)) and 0 <= time.time() - since < SESSION_S
-        return fresh and key not in self._left
+        return fresh and isinstance(key, str) and not self._logouts.has(key)
 
     def log_in(self, password: str) -> float | None:
         """Try a password. Returns None when it is right, else the seconds to wait before the next one (mostly 0)."""
@@ -127,10 +129,8 @@ class Door:
 
     def log_out(self) -> None:
         """End the session, also for whoever has kept its cookie."""
-        now = time.time()
-        self._left = {key: until for key, until in self._left.items() if until > now}
         if self.logged_in:
-            self._left[session["id"]] = now + SESSION_S
+            self._logouts.add(session["id"], session["since"] + SESSION_S)
         session.clear()
 
     def harden(self, response: Response) -> Response:

@@ -199,7 +199,7 @@ def _has_left(sock: Any) -> bool:  # noqa: ANN401 - a gevent socket, or none whe
 
 def init_app(app: Flask, console: Console) -> None:
     """Register the console's pages, and the browser phone."""
-    console.door.init_app(app)
+    console.door.init_app(app, console.records)
     app.extensions["kav.console"] = console
     base = Base(console.door, load_texts(), console.settings.KAV_TIMEZONE)
     blueprint = base.blueprint()

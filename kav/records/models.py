@@ -238,6 +238,15 @@ class DoNotCall(Base):
     call_sid: Mapped[str | None] = mapped_column(String(SID_CHARS), info=FIRST)
 
 
+class Logout(Base):
+    """A login of the console's that was left before its time, until that would have been over; see `kav.console`."""
+
+    __tablename__ = "logouts"
+
+    login: Mapped[str] = mapped_column(String(WORD_CHARS), primary_key=True)
+    until: Mapped[datetime] = mapped_column(UtcMillis)
+
+
 def table_of(model: type[Base]) -> Table:
     """The table behind a model; statements are Core, so no session and no lazy mapper work at run time."""
     table = model.__table__
@@ -256,6 +265,7 @@ RECORDINGS = table_of(Recording)
 UNWANTED_RECORDINGS = table_of(UnwantedRecording)
 DO_NOT_CALL = table_of(DoNotCall)
 PROCESSES = table_of(Process)
+LOGOUTS = table_of(Logout)
 
 PERSONAL = (
     TURNS,

@@ -2,6 +2,7 @@
 
 import re
 import time
+from datetime import UTC, datetime, timedelta
 from html import unescape
 from html.parser import HTMLParser
 
@@ -10,8 +11,11 @@ from flask.sessions import SecureCookieSessionInterface
 from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
+from sqlalchemy import select
 
 from kav.console.door import HEADERS, inside
+from kav.console.logouts import ASK_EVERY_S, Leave
+from kav.records.models import LOGOUTS
 from tests.console.desk import CSRF, PASSWORD, Open, Place, Visitor, going_on, recorded
 
 PAGES = ("/console/", "/console/calls", "/console/calls/CApast", "/console/today", "/console/flows", "/console/phone")
@@ -196,6 +200,39 @@ def test_a_logout_ends_the_session_also_for_whoever_kept_its_cookie(place: Place
     thief = place.visitor()
     thief.client.set_cookie("kav", kept)
     assert thief.get("/console/").status_code == 303
+
+
+def test_a_logout_outlives_a_restart_and_reaches_other_processes(open_console: Open) -> None:
+    here, elsewhere = open_console(), open_console()
+    operator, other = here.operator(), here.operator()
+    kept, others = cookie(operator), cookie(other)
+    operator.post("/console/logout")
+    assert here.kav.records.settled(5)
+    for place in (elsewhere, open_console()):
+        for value, status in ((kept, 303), (others, 200)):
+            visitor = place.visitor()
+            visitor.client.set_cookie("kav", value)
+            assert visitor.get("/console/").status_code == status, "one logout is not everybody's"
+
+
+def test_a_logout_elsewhere_is_known_within_seconds(open_console: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    here, elsewhere = open_console(), open_console()
+    operator, visitor = here.operator(), elsewhere.visitor()
+    visitor.client.set_cookie("kav", cookie(operator))
+    assert visitor.get("/console/").status_code == 200
+    operator.post("/console/logout")
+    assert here.kav.records.settled(5)
+    later = time.monotonic() + ASK_EVERY_S
+    monkeypatch.setattr("kav.console.logouts.time.monotonic", lambda: later)
+    assert visitor.get("/console/").status_code == 303
+
+
+def test_logouts_are_forgotten_when_their_logins_would_have_expired(place: Place) -> None:
+    records = place.kav.records
+    records.submit(Leave("old", datetime.now(UTC) - timedelta(seconds=1)))
+    assert records.submit(Leave("new", datetime.now(UTC) + timedelta(hours=1))).wait(5)
+    found = records.read(lambda connection: connection.execute(select(LOGOUTS.c.login)).scalars().all())
+    assert found == ["new"]
 
 
 def test_a_login_expires(place: Place) -> None:
