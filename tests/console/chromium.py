@@ -68,3 +68,34 @@ async def logged_in(browser: Browser, world: World, path: str, language: str = "
     yield page
     await context.close()
     assert complaints == []
+
+
+NAMELESS = """() => [...document.querySelectorAll("a, button, input, select, textarea, svg[role=img], nav, section")]
+    .filter((node) => !node.closest("[hidden]") && node.type !== "hidden" && !(node.tagName === "SECTION" &&
+        !node.hasAttribute("aria-labelledby") && !node.hasAttribute("aria-label")))
+    .filter((node) => !(node.labels?.length || node.getAttribute("aria-label") || node.textContent.trim() ||
+        document.getElementById((node.getAttribute("aria-labelledby") || "-").split(" ")[0])))
+    .map((node) => node.outerHTML.slice(0, 120))"""
+"""What has no name that a screen reader could say."""
+
+CONTRAST = """() => {
+    const channel = (c) => { c /= 255; return c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4; };
+    const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
+    const parse = (text) => (text.match(/[\\d.]+/g) || []).map(Number);
+    const ground = (node) => {
+        for (; node; node = node.parentElement) {
+            const color = parse(getComputedStyle(node).backgroundColor);
+            if (color.length === 3 || color[3] === 1) return color;
+        }
+        return [255, 255, 255];
+    };
+    return [...document.querySelectorAll("body *")]
+        .filter((node) => !node.closest("svg, [hidden], .visually-hidden, .skip, template") && node.offsetParent &&
+            [...node.childNodes].some((child) => child.nodeType === 3 && child.textContent.trim()))
+        .map((node) => {
+            const [a, b] = [light(parse(getComputedStyle(node).color)), light(ground(node))].sort((x, y) => y - x);
+            return [node.outerHTML.slice(0, 100), (a + 0.05) / (b + 0.05)];
+        })
+        .filter(([, ratio]) => ratio < 4.5);
+}"""
+"""Texts whose contrast is less than WCAG AA asks for."""

@@ -9,7 +9,7 @@ from playwright.async_api import Browser, Page, expect
 from rehearsal.model import ObedientScript
 from rehearsal.world import World
 from tests.console.browser import PASSWORD
-from tests.console.chromium import WAIT_MS, chromium, logged_in
+from tests.console.chromium import CONTRAST, NAMELESS, WAIT_MS, chromium, logged_in
 from tests.line.ending import record
 
 ANSWER = "השעה שלוש."
@@ -113,35 +113,6 @@ async def test_nothing_is_wider_than_a_telephone(world: World, browser: Browser,
         for language in ("he", "en"):
             await page.goto(f"{world.kav.url}/console/language/{language}?next={path}")
             assert await page.evaluate("document.documentElement.scrollWidth") <= TELEPHONE["width"]
-
-
-NAMELESS = """() => [...document.querySelectorAll("a, button, input, select, textarea, svg[role=img], nav, section")]
-    .filter((node) => !node.closest("[hidden]") && node.type !== "hidden" && !(node.tagName === "SECTION" &&
-        !node.hasAttribute("aria-labelledby") && !node.hasAttribute("aria-label")))
-    .filter((node) => !(node.labels?.length || node.getAttribute("aria-label") || node.textContent.trim() ||
-        document.getElementById((node.getAttribute("aria-labelledby") || "-").split(" ")[0])))
-    .map((node) => node.outerHTML.slice(0, 120))"""
-
-CONTRAST = """() => {
-    const channel = (c) => { c /= 255; return c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4; };
-    const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
-    const parse = (text) => (text.match(/[\\d.]+/g) || []).map(Number);
-    const ground = (node) => {
-        for (; node; node = node.parentElement) {
-            const color = parse(getComputedStyle(node).backgroundColor);
-            if (color.length === 3 || color[3] === 1) return color;
-        }
-        return [255, 255, 255];
-    };
-    return [...document.querySelectorAll("body *")]
-        .filter((node) => !node.closest("svg, [hidden], .visually-hidden, .skip, template") && node.offsetParent &&
-            [...node.childNodes].some((child) => child.nodeType === 3 && child.textContent.trim()))
-        .map((node) => {
-            const [a, b] = [light(parse(getComputedStyle(node).color)), light(ground(node))].sort((x, y) => y - x);
-            return [node.outerHTML.slice(0, 100), (a + 0.05) / (b + 0.05)];
-        })
-        .filter(([, ratio]) => ratio < 4.5);
-}"""
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
