@@ -5,6 +5,7 @@ What is due is decided in `kav.call.aftermath`; here it is done, once each, and 
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -59,6 +60,8 @@ class Aftermath:
         self._stopping = Event()
         self._retries: dict[str, dict[Chore, Retry]] = {}
         """By CallSid: what is to be tried again, for Twilio could not be asked."""
+        self._asking: Counter[str] = Counter()
+        """By CallSid: how much Twilio is being asked just now; until it has answered, the call is not forgotten."""
 
     def run(self) -> None:
         """Look after all entries until `stop`; one last time then, so that no record is missing."""
@@ -82,7 +85,8 @@ class Aftermath:
             try:
                 retries = self._retries.get(entry["call_sid"], {})
                 for chore in due(_facts(entry, retries), self._patience, now):
-                    self._do(chore, entry)
+                    if chore is not Chore.FORGET or not self._asking[entry["call_sid"]]:
+                        self._do(chore, entry)
             except Exception:  # this greenlet's root, an entry at a time
                 log.exception("aftermath failed", extra={"call_sid": entry["call_sid"]})
         if self.placed is not None:
@@ -107,14 +111,13 @@ class Aftermath:
         elif chore is Chore.FORGET:
             stream_registry.remove(entry)
             self._retries.pop(entry["call_sid"], None)
-        else:
+        elif self._rest.has_credentials:
+            self._asking[entry["call_sid"]] += 1
             gevent.spawn(self._ask_twilio, chore, entry)
 
     def _ask_twilio(self, chore: Chore, entry: Entry) -> None:
         """Hang up, or fetch the status that never came; a REST call takes its time, so beside the round."""
         call_sid = entry["call_sid"]
-        if not self._rest.has_credentials:
-            return
         try:
             if chore is Chore.HANG_UP:
                 done = self._rest.hang_up(call_sid)
@@ -126,6 +129,10 @@ class Aftermath:
             self._try_again(chore, entry)
         except TwilioRestError as error:
             log.error("%s: %s", chore.value, error, extra={"call_sid": call_sid})
+        finally:
+            self._asking[call_sid] -= 1
+            if not self._asking[call_sid]:
+                del self._asking[call_sid]
 
     def _try_again(self, chore: Chore, entry: Entry) -> None:
         """Put a chore off: Twilio could not be reached, or the line is still up; after some minutes it is given up."""

@@ -231,9 +231,9 @@ class CallDesk:
         Of two orders for one person, which may have come at once to two processes, one is kept.
         """
         ticket = secrets.token_urlsafe(24)
+        self._rate.take(order.at)
         if not self._parts.tickets.keep(ticket, order):
             raise _already_calling(order.to)
-        self._rate.take(order.at)
         if self._parts.counts is not None:
             try:
                 self._check_rate(self._parts.counts.place(ticket, self._parts.settings.CALLS_PER_MINUTE) or 0.0)

@@ -77,6 +77,8 @@ class Entry(TypedDict):
     """Called when `ended` was set: whoever carries the call stops at once."""
     chores_done: set[Chore]
     """What was done for the call after its end."""
+    recorded: bool
+    """Whether Twilio was told to record the call."""
     listed: bool
     """The other party asked not to be called, and that was written down."""
 
@@ -240,6 +242,7 @@ def new_entry(
         model=None,
         wake=None,
         chores_done=set(),
+        recorded=False,
         listed=False,
     )
 

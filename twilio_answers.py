@@ -40,6 +40,7 @@ class Answers:
         """Return the stream; what follows it ends the call, so that a closed socket never leaves the line open."""
         response = VoiceResponse()
         if entry["flow"].recording and entry["after_stream_at"] is None:  # it runs on through every later stream
+            entry["recorded"] = True
             start_recording(response, f"{self._settings.base_url}/twilio/recording")
         connect = Connect(action=f"{self._settings.base_url}/twilio/after-stream", method="POST")
         stream = connect.stream(
@@ -72,6 +73,9 @@ class Answers:
 
     def _is_called_back(self, entry: Entry) -> bool:
         """Whether it may be said that somebody will call back: the owner is told, and the number is known."""
+        talk = entry["conversation"]
+        if talk is not None and talk.do_not_call:
+            return False
         known = entry["line"] == "twilio" and not is_withheld(stream_registry.other_party(entry))
         return entry["after_stream"] == "apology" and known and reaches_owner(self._settings, entry["flow"].owner)
 
@@ -115,7 +119,7 @@ class Answers:
     def _announce_recording(self, response: VoiceResponse, entry: Entry) -> None:
         """Say that the call is recorded, where it is and the bot could not say so: before anybody else speaks."""
         told = entry["flow"].recording
-        if not told or not _recording_runs(entry) or _knows_of_recording(entry):
+        if not told or not entry["recorded"] or _knows_of_recording(entry):
             return
         language = language_of(entry)
         language = language if language in told else entry["flow"].language
@@ -130,11 +134,6 @@ class Answers:
     def _say(self, response: VoiceResponse, text: str, language: str) -> None:
         voice = self._phrases.voice(language)
         response.say(text, language=voice.language, voice=voice.voice)
-
-
-def _recording_runs(entry: Entry) -> bool:
-    """Whether Twilio was told to record: with the first stream, which a call that was not let in never had."""
-    return entry["streamed_at"] is not None or entry["fresh_streams"] > 0
 
 
 def _knows_of_recording(entry: Entry) -> bool:

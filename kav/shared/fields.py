@@ -35,6 +35,7 @@ MOMENTS: Final = {
     "asked": "after_stream_at",
     "lost": "stream_lost_at",
     "streamed": "streamed_at",
+    "human_left": "human_left_at",
 }
 PLAIN: Final = {
     "token": "token",
@@ -42,6 +43,7 @@ PLAIN: Final = {
     "opening": "opening",
     "fresh": "fresh_streams",
     "listed": "listed",
+    "recorded": "recorded",
 }
 
 KINDS: Final[Mapping[str, Any]] = {
@@ -51,6 +53,7 @@ KINDS: Final[Mapping[str, Any]] = {
     "opening": str,
     "fresh": int,
     "listed": bool,
+    "recorded": bool,
 }
 
 log = logging.getLogger(__name__)
@@ -211,7 +214,7 @@ class Codec:
     def _take_end(self, entry: Entry, text: str) -> None:
         if text == NULL:  # it was handed over, and came back
             entry["ended"], entry["end_reason"], entry["ended_at"] = False, None, None
-            entry["after_stream"] = "hang_up"
+            entry["after_stream"], entry["human_left_at"] = "hang_up", None
             return
         reason, after_stream, at = self._end_of(entry, text)
         if not stream_registry.end(entry["call_sid"], reason, after_stream=after_stream):

@@ -86,15 +86,18 @@ class SharedTickets(Tickets):
 
     def keep(self, ticket: str, order: Order) -> bool:
         """Keep an order, in one step for all; False, and nothing kept, if any process rings or speaks to the number."""
+        self._hold(ticket, order)  # first, for whoever counts while Redis is asked counts this one
         values = [ticket, order.to, json.dumps(self._plain(order)), round(self._ttl_s)]
         try:
             kept = bool(self._link.script(KEEP, [_key(ticket), TICKETS, CALLS], values))
         except UnansweredError:
             log.warning("a call is ordered that this process alone knows of")
+            super().drop(ticket)
             return super().keep(ticket, order)
         if kept:
-            self._hold(ticket, order)
             self._told.add(ticket)
+        else:
+            super().drop(ticket)
         return kept
 
     def find(self, ticket: str, call_sid: str, now: float) -> Order | None:

@@ -238,12 +238,12 @@ class _OutputItem(Struct):
 
 
 class _RateLimit(Struct):
-    remaining: float = 1
-    reset_seconds: float = 0
+    remaining: float | None = None
+    reset_seconds: float | None = None
 
 
 class _RateLimits(Struct):
-    rate_limits: list[_RateLimit] = []
+    rate_limits: list[_RateLimit] | None = None
 
 
 class _OutputItemEvent(Struct):
@@ -310,8 +310,9 @@ def _created(at: float, event: _ResponseEvent) -> Translated:
 
 def _rate_limits(at: float, event: _RateLimits) -> Translated:  # noqa: ARG001 - as its neighbours
     """Only a limit that is used up says anything."""
-    waits = [limit.reset_seconds for limit in event.rate_limits if limit.remaining <= 0 < limit.reset_seconds]
-    return RateLimited(max(waits)) if waits else None
+    used_up = [limit for limit in event.rate_limits or () if limit.remaining is not None and limit.remaining <= 0]
+    for_s = max((limit.reset_seconds or 0.0 for limit in used_up), default=0.0)
+    return RateLimited(for_s) if for_s > 0 else None
 
 
 def _done(at: float, event: _ResponseEvent) -> Translated:
