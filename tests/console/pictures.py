@@ -69,7 +69,8 @@ def _earlier(sid: str, began: datetime, reason: str, luck: random.Random) -> tup
         "end_reason": reason, "terminal_status": "completed", "duration_s": lasted.seconds,
         "flow_done": reason == "goodbye", "barge_ins": luck.choice((0, 0, 1, 2)),
         "cost_micro_usd": round(lasted.seconds * luck.uniform(900, 1400)),
-        "socket_ghost_ms": luck.uniform(0.6, 3), "line_ghost_ms": luck.uniform(15, 90),
+        "socket_ghost_ms": luck.uniform(0.6, 3),
+        "line_ghost_ms": luck.uniform(15, 90) if reason != "caller_hung_up" else None,
     }  # fmt: skip
     greeting = {"number": 1, "kind": "phrase", "at_ms": luck.randrange(280, 420), "latency_ms": None}
     answer = {"number": 2, "kind": "speak", "at_ms": 9000, "latency_ms": luck.randrange(290, 620)}
