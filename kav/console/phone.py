@@ -96,7 +96,9 @@ class Exchange:
             call_sid, direction=flow.direction, flow=flow, from_number=from_, to_number=to, line="browser"
         )
         entry["conversation"] = Conversation(flow, self.phrases.texts, number)
-        self.records.save_call(call_sid, direction=flow.direction, business=flow.id, from_number=from_, to_number=to)
+        self.records.save_call(
+            call_sid, line="browser", direction=flow.direction, business=flow.id, from_number=from_, to_number=to
+        )
         self.media.prewarm(entry)
         return entry
 

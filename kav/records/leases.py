@@ -22,6 +22,9 @@ LOOK_EVERY: Final = 3
 """Renewals to each look at the others' leases, written in time: after an outage of the database nobody's lease is in
 order, and nobody is dead for that."""
 
+PROMPT_S: Final = 5.0
+"""In which a renewal is written where the database is there: also a process that boots looks at nobody before."""
+
 RUNS_OUT_S: Final = 60.0
 """Six renewals: a database that is slow, a deploy that is under way, or clocks that differ close nobody's calls."""
 
@@ -115,7 +118,7 @@ class Leaseholder:
         in_time = 0
         while True:
             renewed = self._submit(Renew(self._process, self._clock()))
-            if in_time % LOOK_EVERY == 0:
+            if in_time % LOOK_EVERY == 0 and renewed.wait(PROMPT_S):
                 self._submit(CloseAbandoned(self._process, self._clock()))
             self._sleep(RENEW_EVERY_S)
             in_time = in_time + 1 if renewed.saved else 1 - LOOK_EVERY

@@ -6,29 +6,25 @@ business: that there was a call, how it ended, what it cost. Both go in small st
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
 
 import gevent
-from sqlalchemy import Column, ColumnElement, Connection, Engine, case, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, case, delete, or_, select, update
 
 from kav.records import unwanted
-from kav.records.cleaning import is_e164
 from kav.records.database import DatabaseThread, settle, summary
 from kav.records.models import (
-    ANSWERS,
     CALLS,
     DO_NOT_CALL,
     PARTS,
     PERSONAL,
     RECORDINGS,
     STREAMS,
-    TOOL_CALLS,
-    TURNS,
 )
+from kav.records.said_numbers import calls_with
 
 FIRST_LOOK_S = 60.0  # after the boot, which has better things to do; a dyno may restart daily, so not a day later
 LOOK_EVERY_S = 86_400.0
@@ -37,8 +33,6 @@ SWEEP_EVERY_S = 60.0  # what an erased person said is not to lie with Twilio for
 RETRY_S = 3_600.0
 SWEEP_AGAIN_S = 600.0  # after Twilio did not delete a recording
 BREATH_S = 0.2  # between two batches, for the records of live calls
-
-SAID_DIGITS = 9  # of a number's end that are looked for in words: it may be said as +972 50-123 4567 or as 0501234567
 
 log = logging.getLogger(__name__)
 
@@ -67,16 +61,20 @@ def delete_before(connection: Connection, moment: datetime, limit: int = BATCH) 
     return len(sids)
 
 
-def erase(connection: Connection, number: str, at: datetime, limit: int = BATCH) -> Erased:
+def erase(
+    connection: Connection, number: str, at: datetime, limit: int = BATCH, said: Collection[str] | None = None
+) -> Erased:
     """Erase, of at most `limit` calls of `number`, all that belongs to a person; `Erased()` when none is left.
 
     Theirs are those from or to the number, and those in which it was said, keyed or answered: a caller may have
-    withheld it. Who else took part in such a call keeps their own number on its row.
+    withheld it. Who else took part in such a call keeps their own number on its row. `said` are the latter, where
+    somebody has looked for them already.
 
     An entry of the do-not-call list stays, without its call: it is the person's own wish, and without the number
     nobody could obey it.
     """
-    sids = list(connection.execute(select(CALLS.c.call_sid).where(_theirs(number)).limit(limit)).scalars())
+    theirs = list(connection.execute(select(CALLS.c.call_sid).where(_by_number(number)).limit(limit)).scalars())
+    sids = theirs or sorted(calls_with(connection, number) if said is None else said)[:limit]
     without = {
         name: case((CALLS.c[name] == number, None), else_=CALLS.c[name]) for name in ("from_number", "to_number")
     }
@@ -91,32 +89,12 @@ def erase(connection: Connection, number: str, at: datetime, limit: int = BATCH)
 def recordings_of(connection: Connection, number: str) -> list[str]:
     """The recordings that Twilio has of the calls of `number`: they must be deleted there, before they are here."""
     of_calls = select(RECORDINGS.c.recording_sid).join(CALLS, CALLS.c.call_sid == RECORDINGS.c.call_sid)
-    return list(connection.execute(of_calls.where(_theirs(number))).scalars())
+    theirs = _by_number(number) | CALLS.c.call_sid.in_(calls_with(connection, number))
+    return list(connection.execute(of_calls.where(theirs)).scalars())
 
 
-def _theirs(number: str) -> ColumnElement[bool]:
-    """The calls of a number: see `erase`."""
-    by_number = or_(CALLS.c.from_number == number, CALLS.c.to_number == number)
-    digits = "".join(character for character in number if character.isdigit())
-    if not is_e164(number) or len(digits) < SAID_DIGITS:
-        return by_number
-    said = f"%{digits[-SAID_DIGITS:]}%"
-    said_in = (
-        (ANSWERS, _digits_of(ANSWERS.c.value).like(said)),
-        (TURNS, (TURNS.c.who == "caller") & _digits_of(TURNS.c.text).like(said)),  # what the bot says is the business's
-        (TOOL_CALLS, _digits_of(TOOL_CALLS.c.arguments).like(said)),
-    )
-    within = [CALLS.c.call_sid.in_(select(table.c.call_sid).where(holds_it)) for table, holds_it in said_in]
-    told = [_digits_of(CALLS.c[name]).like(said) for name in ("summary", "extracted")]
-    return or_(by_number, *told, *within)
-
-
-def _digits_of(column: Column[Any]) -> ColumnElement[str]:
-    """A text without what people write between the digits of a number."""
-    bare: ColumnElement[str] = column
-    for separator in (" ", "-", ".", "(", ")"):
-        bare = func.replace(bare, separator, "")
-    return bare
+def _by_number(number: str) -> ColumnElement[bool]:
+    return or_(CALLS.c.from_number == number, CALLS.c.to_number == number)
 
 
 def erase_everywhere(engine: Engine, number: str) -> Erased:
@@ -124,14 +102,20 @@ def erase_everywhere(engine: Engine, number: str) -> Erased:
 
     Raises what the database says; what was erased until then stays erased, and it can be run again.
     """
+    with engine.connect() as connection:
+        said = sorted(calls_with(connection, number))
     erased = Erased()
     while True:
         with engine.begin() as connection:
-            batch = erase(connection, number, datetime.now(UTC))
+            batch = erase(connection, number, datetime.now(UTC), said=())
         if not batch.calls:
-            settle(engine)
-            return erased
+            break
         erased += batch
+    for first in range(0, len(said), BATCH):
+        with engine.begin() as connection:
+            erased += erase(connection, number, datetime.now(UTC), said=said[first : first + BATCH])
+    settle(engine)
+    return erased
 
 
 class Janitor:

@@ -15,6 +15,7 @@ from kav.records.models import CALLS, DO_NOT_CALL, PARTS, STREAMS
 from kav.records.parts import Part, PartRecord
 from kav.records.repository import CallRecord, StreamRecord
 from kav.records.retention import Erased
+from kav.records.said_numbers import calls_with
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 THEIRS, OTHERS, BUSINESS = "+972501234567", "+972507654321", "+97231110001"
@@ -126,6 +127,40 @@ def test_erasing_a_number_leaves_nothing_of_the_person_and_the_business_its_cost
     assert (len(call["streams"]), len(call["usage"])) == (1, 1)
     assert untouched is not None
     assert (untouched["from_number"], untouched["summary"], len(untouched["turns"])) == (OTHERS, SECRET, 2)
+
+
+OTHER_NUMBERS = [
+    ("+972501234567", "501234567"),  # an id, or an order
+    ("+972501234567", "10501234567"),
+    ("+972501234567", "4580 0501 2345 6789"),
+    ("+12125551234", "(312) 555-1234"),
+    ("+12125551234", "5551234"),
+    ("+97231234567", "31234567"),
+]
+ITS_WAYS = [
+    ("+972501234567", "050, 123, 4567"),
+    ("+972501234567", "דירה 5 050\u2013123\u05be4567"),
+    ("+972501234567", "00972 50 123 4567"),
+    ("+972501234567", "+972 (0)50 1234567"),
+    ("+12125551234", "212-555-1234"),
+    ("+12125551234", "1 (212) 555 1234"),
+    ("+97231234567", "03-1234567"),
+]
+
+
+@pytest.mark.parametrize(("number", "text"), OTHER_NUMBERS)
+def test_nobody_s_call_is_erased_for_digits_that_are_like_another_s_number(
+    connection: Connection, number: str, text: str
+) -> None:
+    repository.save(connection, PartRecord("turns", "CA1", 1, {"who": "caller", "text": f"{text}, תודה"}, NOW))
+    assert calls_with(connection, number) == set()
+    assert retention.erase(connection, number, NOW) == Erased()
+
+
+@pytest.mark.parametrize(("number", "text"), ITS_WAYS)
+def test_a_number_is_found_however_it_is_written(connection: Connection, number: str, text: str) -> None:
+    repository.save(connection, PartRecord("turns", "CA1", 1, {"who": "caller", "text": f"{text}, תודה"}, NOW))
+    assert calls_with(connection, number) == {"CA1"}
 
 
 @pytest.mark.parametrize("written", [THEIRS, "0501234567", "050-123 4567", "(050) 123.45.67", "972501234567"])
