@@ -187,7 +187,8 @@ def test_only_a_limit_that_is_used_up_is_told_and_the_one_that_lasts_longest() -
 
     assert realtime.translate(1.0, limits((5, 60.0), (1, 0.5))) is None
     assert realtime.translate(1.0, limits((5, 60.0), (0, 2.5), (0, 0.5))) == realtime.RateLimited(2.5)
-    for untold in (None, [{"remaining": None, "reset_seconds": None}], [{}]):
+    nothing: list[Any] = [None, [{"remaining": None, "reset_seconds": None}], [{}]]
+    for untold in nothing:
         assert realtime.translate(1.0, encoded("rate_limits.updated", {"rate_limits": untold})) is None
 
 
