@@ -8,6 +8,7 @@ Source: RFC 8314 (implicit TLS, port 465; submission with STARTTLS, port 587).
 
 import smtplib
 import ssl
+from contextlib import suppress
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
@@ -72,23 +73,32 @@ def send(server: MailServer, to: str, subject: str, text: str) -> None:
     message["Date"], message["Message-ID"] = formatdate(), make_msgid(domain=server.sender.rpartition("@")[2] or "kav")
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no answering machine answers
     message.set_content(text)
-    with _open(server) as connection:
-        try:
-            connection.send_message(message)
-        except smtplib.SMTPRecipientsRefused as error:
-            raise _refusal(min(code for code, _ in error.recipients.values())) from None
-        except smtplib.SMTPResponseException as error:
-            raise _refusal(error.smtp_code) from None
-        except (smtplib.SMTPException, OSError) as error:  # it may have been taken before that
-            raise NotSent(f"the mail server did not say whether it took it ({type(error).__name__})") from None
+    connection = _open(server)
+    try:
+        connection.send_message(message)
+    except smtplib.SMTPRecipientsRefused as error:
+        raise _refusal(min(code for code, _ in error.recipients.values())) from None
+    except smtplib.SMTPResponseException as error:
+        raise _refusal(error.smtp_code) from None
+    except (smtplib.SMTPException, OSError) as error:  # it may have been taken before that
+        raise NotSent(f"the mail server did not say whether it took it ({type(error).__name__})") from None
+    finally:
+        _leave(connection)
+
+
+def _leave(connection: smtplib.SMTP) -> None:
+    """Say goodbye and go: whatever is answered, the mail was taken or was not."""
+    try:
+        with suppress(smtplib.SMTPException, OSError):
+            connection.quit()
+    finally:
+        connection.close()
 
 
 def _open(server: MailServer) -> smtplib.SMTP:
     """Return a connection that is ready to send; nothing has left yet, so a passing fault may be tried again."""
     try:
-        connection = _connected(server)
-        if server.user:
-            connection.login(server.user, server.password)
+        return _admitted(_connected(server), server)
     except smtplib.SMTPResponseException as error:
         raise _refusal(error.smtp_code) from None
     except ssl.SSLCertVerificationError as error:
@@ -97,7 +107,6 @@ def _open(server: MailServer) -> smtplib.SMTP:
         raise NotSent(f"the mail server cannot do what SMTP_URL asks of it: {error}") from None
     except (smtplib.SMTPException, OSError) as error:
         raise NotSentYet(f"the mail server could not be reached ({type(error).__name__})") from None
-    return connection
 
 
 def _refusal(code: int) -> NotSent:
@@ -110,7 +119,17 @@ def _refusal(code: int) -> NotSent:
 def _connected(server: MailServer) -> smtplib.SMTP:
     if server.implicit_tls:
         return smtplib.SMTP_SSL(server.host, server.port, timeout=TIMEOUT_S, context=_tls())
-    connection = smtplib.SMTP(server.host, server.port, timeout=TIMEOUT_S)
-    if server.host not in LOOPBACK:
-        connection.starttls(context=_tls())
+    return smtplib.SMTP(server.host, server.port, timeout=TIMEOUT_S)
+
+
+def _admitted(connection: smtplib.SMTP, server: MailServer) -> smtplib.SMTP:
+    """Return the connection, encrypted and logged in; closed if it is not, for its error may be kept for long."""
+    try:
+        if not server.implicit_tls and server.host not in LOOPBACK:
+            connection.starttls(context=_tls())
+        if server.user:
+            connection.login(server.user, server.password)
+    except BaseException:
+        connection.close()
+        raise
     return connection

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socket import socket
 from socketserver import StreamRequestHandler, ThreadingTCPServer
 from threading import Thread
 from typing import Any
@@ -86,6 +87,22 @@ class Mailbox:
     refusals: list[tuple[str, str]] = field(default_factory=list)
     mails: list[tuple[str, EmailMessage]] = field(default_factory=list)
     logins: list[str] = field(default_factory=list)
+    connections: int = 0
+    """That are open just now."""
+
+
+class MailServer(ThreadingTCPServer):
+    """Counts who is connected."""
+
+    daemon_threads = True
+    mailbox: Mailbox
+
+    def process_request_thread(self, request: socket | tuple[bytes, socket], client_address: object) -> None:
+        self.mailbox.connections += 1
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self.mailbox.connections -= 1
 
 
 @contextmanager
@@ -123,8 +140,8 @@ def mail_receiver() -> Iterator[Mailbox]:
         def say(self, text: str) -> None:
             self.wfile.write(f"{text}\r\n".encode())
 
-    with ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
+    with MailServer(("127.0.0.1", 0), Handler) as server:
+        server.mailbox = mailbox
         mailbox.url = f"smtp://bot%40kav.example:secret-word@127.0.0.1:{server.server_address[1]}"
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()

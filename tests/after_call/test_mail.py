@@ -2,13 +2,16 @@
 
 from base64 import b64decode
 from collections.abc import Iterator
+from contextlib import nullcontext
 
+import gevent
 import pytest
 
 from kav.after_call import mail
 from tests.after_call.receivers import Mailbox, mail_receiver
 
 A_LOGIN = ("a@b.example", "p")
+SOON_S = 5
 
 
 @pytest.fixture
@@ -63,6 +66,44 @@ def test_a_refusal_for_good_is_not_tried_again_and_names_nobody(mailbox: Mailbox
         mail.send(server_of(mailbox.url), "owner@example.com", "x", "x")
     assert not isinstance(told.value, mail.NotSentYet)
     assert "owner" not in str(told.value)
+
+
+@pytest.mark.parametrize("reply", ["451 4.7.1", "550 5.1.1"])
+def test_a_mail_that_was_taken_is_sent_whatever_the_server_says_at_the_end(mailbox: Mailbox, reply: str) -> None:
+    mailbox.refusals = [("QUIT", f"{reply} <owner@example.com> goodbye")]
+    mail.send(server_of(mailbox.url), "owner@example.com", "x", "x")
+    assert (len(mailbox.mails), mailbox.refusals) == (1, [])
+
+
+def test_a_passing_refusal_is_one_whatever_the_server_says_at_the_end(mailbox: Mailbox) -> None:
+    mailbox.refusals = [("RCPT", "451 4.7.1 greylisted"), ("QUIT", "550 5.1.1 <owner@example.com> goodbye")]
+    with pytest.raises(mail.NotSentYet, match="does not take it yet"):
+        mail.send(server_of(mailbox.url), "owner@example.com", "x", "x")
+    assert mailbox.refusals == []
+
+
+@pytest.mark.parametrize("verb", ["AUTH", "RCPT", "QUIT"])
+def test_a_server_that_refuses_is_left_though_the_error_is_kept(mailbox: Mailbox, verb: str) -> None:
+    mailbox.refusals = [(verb, "454 4.7.0 later"), ("DATA", "451 4.7.1 later")]
+    with pytest.raises(mail.NotSentYet) if verb != "QUIT" else nullcontext() as told:
+        mail.send(server_of(mailbox.url), "owner@example.com", "x", "x")
+    _is_left(mailbox)
+    assert (told is None) is (verb == "QUIT"), "its traceback holds what it came through"
+
+
+def test_a_server_without_tls_is_left_too(mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mail, "LOOPBACK", ())  # as above
+    with pytest.raises(mail.NotSent) as told:
+        mail.send(server_of(mailbox.url), "owner@example.com", "x", "x")
+    _is_left(mailbox)
+    assert told.tb is not None
+
+
+def _is_left(mailbox: Mailbox) -> None:
+    """Wait until nobody is connected."""
+    with gevent.Timeout(SOON_S):
+        while mailbox.connections:
+            gevent.sleep(0.01)
 
 
 def test_a_server_that_cannot_be_reached_may_be_asked_again() -> None:
