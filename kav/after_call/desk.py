@@ -6,7 +6,8 @@ up no other. What fails is tried again where that is safe, and ends as a line in
 
 import json
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any, Final
 
 import gevent
@@ -63,12 +64,17 @@ def reaches_owner(settings: Settings, owner: Owner | None) -> bool:
 
 
 class AfterCall:
-    """One process's work after calls. `sleep` takes seconds."""
+    """One process's work after calls. `sleep` takes seconds; what sleeps by itself is woken when Kav stops."""
 
     def __init__(
-        self, settings: Settings, records: Records, rest: TwilioRest, *, sleep: Callable[[float], object] = gevent.sleep
+        self,
+        settings: Settings,
+        records: Records,
+        rest: TwilioRest,
+        *,
+        sleep: Callable[[float], object] | None = None,
     ) -> None:
-        self._records, self._rest, self._sleep = records, rest, sleep
+        self._records, self._rest = records, rest
         self._summarizer, self._prices = Summarizer(settings, self._note_usage), load_prices()
         self._mail = mail.mail_server(settings.SMTP_URL.get_secret_value(), settings.MAIL_FROM)
         self._webhook_url = settings.KAV_WEBHOOK_URL
@@ -76,6 +82,7 @@ class AfterCall:
         self._summary_places, self._places = BoundedSemaphore(SUMMARIES_AT_ONCE), BoundedSemaphore(SENT_AT_ONCE)
         self._work = Group()
         self._hurry = Event()
+        self._sleep = sleep or self._hurry.wait
         self._undone: dict[str, set[str]] = {}
         """By CallSid: what is still to be done."""
 
@@ -107,7 +114,10 @@ class AfterCall:
         self._work.start(gevent.Greenlet(self._do, report))
 
     def stop(self, timeout_s: float) -> int:
-        """Finish within so many seconds, without summaries that are not there yet; returns how many were left."""
+        """Finish within so many seconds; returns how many calls were left.
+
+        Summaries that are not there yet are left out, and what waits to be tried again is tried once more, now.
+        """
         self._hurry.set()
         self._work.join(timeout_s)
         for call_sid, tasks in self._undone.items():
@@ -171,7 +181,7 @@ class AfterCall:
         """A summary is part of what its call cost."""
         model = self._summarizer.model
         cost = self._prices.micro_usd(model, used)
-        metrics.COST.labels(report.flow).inc((cost or 0) / MICRO)
+        metrics.COST.labels(metrics.TESTS if report.is_test else report.flow).inc((cost or 0) / MICRO)
         self._records.save_usage(
             report.call_sid,
             model,
@@ -213,7 +223,8 @@ class AfterCall:
 
     def _send_webhook(self, report: CallReport, findings: Findings) -> None:
         body = json.dumps(payload(report, findings), ensure_ascii=False).encode()
-        webhook.deliver(self._webhook_url, self._webhook_secret, body, delivery_id(report), sleep=self._pause)
+        pauses_s, key = self._until_stopped(webhook.PAUSES_S), delivery_id(report)
+        webhook.deliver(self._webhook_url, self._webhook_secret, body, key, pauses_s=pauses_s, sleep=self._pause)
 
     def _pause(self, seconds: float) -> None:
         """Wait before something is tried again, and let others have the place meanwhile."""
@@ -223,15 +234,20 @@ class AfterCall:
         finally:
             self._places.acquire()
 
+    def _until_stopped(self, pauses_s: Iterable[float]) -> Iterator[float]:
+        """The pauses, one before each attempt, until Kav stops: what is tried then is tried for the last time."""
+        for pause_s in pauses_s:
+            if self._hurry.is_set():
+                return
+            yield pause_s
+
     def _retried(self, send: Callable[[], object], pauses_s: Iterable[float], error: type[Exception]) -> None:
         """Send, and again after an error that says that nothing has left."""
-        for pause_s in pauses_s:
-            try:
+        for pause_s in self._until_stopped(pauses_s):
+            with suppress(error):
                 send()
-            except error:
-                self._pause(pause_s)
-            else:
                 return
+            self._pause(pause_s)  # not while the error is handled: its traceback keeps alive what it came through
         send()
 
 

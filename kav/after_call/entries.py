@@ -37,6 +37,7 @@ def report_of(entry: Entry) -> CallReport:
         owner=flow.owner if on_the_telephone else None,
         wants_summary=flow.summary,
         unserved=on_the_telephone and entry["after_stream"] == "apology",
+        is_test=not on_the_telephone,
     )
 
 

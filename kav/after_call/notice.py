@@ -57,27 +57,27 @@ def _lines(report: CallReport, findings: Findings, words: Mapping[str, str]) -> 
     when = report.began_at.astimezone(ZoneInfo(report.timezone))
     minutes = max(1, round(report.duration_s / 60))
     yield words["when"].format(date=f"{when:%d/%m}", time=f"{when:%H:%M}", minutes=minutes)
-    yield from _found(findings, words)
+    yield from _found(report, findings, words)
     for given in report.answers:
         yield f"{_line(given.question)} {_value(given, words)}"
     if report.do_not_call:
         yield words["do_not_call"]
     if report.end_reason == "transferred":
         yield words["transferred"]
-    elif report.unserved:
+    elif report.unserved and not report.do_not_call:
         yield words["unserved_hidden" if is_withheld(report.other_number) else "unserved"]
     elif report.end_reason in CUT_OFF:
         yield words["cut_off"]
 
 
-def _found(findings: Findings, words: Mapping[str, str]) -> Iterator[str]:
-    """The summary, and of what was extracted that which an owner acts upon."""
+def _found(report: CallReport, findings: Findings, words: Mapping[str, str]) -> Iterator[str]:
+    """The summary, and of what was extracted that which an owner acts upon; nobody is called who asked not to be."""
     told: Mapping[str, Any] = findings.extracted
     if told.get("urgency") == "high":
         yield words["urgent"]
     if findings.summary:
         yield findings.summary
-    if told.get("phone"):
+    if told.get("phone") and not report.do_not_call:
         yield words["phone"].format(phone=told["phone"])
 
 

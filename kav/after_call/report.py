@@ -64,7 +64,10 @@ class CallReport:
     owner: Owner | None = None
     wants_summary: bool = False
     unserved: bool = False
-    """Kav could not serve them, and nobody else did: they heard an apology, and somebody must call them back."""
+    """Kav could not serve them, and nobody else did: they heard an apology, and somebody must call them back, unless
+    they asked not to be called (`do_not_call`)."""
+    is_test: bool = False
+    """From the console's own page: no customer's call, and measured apart from those."""
 
     @property
     def was_talked(self) -> bool:

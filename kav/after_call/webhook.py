@@ -11,7 +11,7 @@ import hmac
 import http.client
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Final
 from urllib.parse import urlsplit
@@ -58,22 +58,28 @@ def deliver(
     body: bytes,
     key: str,
     *,
+    pauses_s: Iterable[float] = PAUSES_S,
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.time,
 ) -> None:
     """Send the body until it is taken; waits, cooperatively. `sleep` takes seconds, `clock` gives Unix time.
 
-    Raises NotDelivered when it was refused for good, or at every attempt.
+    Raises NotDelivered when it was refused for good, or at every attempt: one before each pause, and the last.
     """
-    for pause_s in (*PAUSES_S, None):
+
+    def attempt() -> None:
+        _attempt(url, body, {"Kav-Signature": signature(secret, body, int(clock())), "Idempotency-Key": key})
+
+    for pause_s in pauses_s:
         try:
-            _attempt(url, body, {"Kav-Signature": signature(secret, body, int(clock())), "Idempotency-Key": key})
+            attempt()
         except NotDelivered as error:
-            if error.final or pause_s is None:
+            if error.final:
                 raise
-            sleep(pause_s)
         else:
             return
+        sleep(pause_s)
+    attempt()
 
 
 def _attempt(url: str, body: bytes, headers: dict[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -44,6 +45,11 @@ class Office:
         made = Settings(_env_file=None, **{**self.settings, **settings})  # type: ignore[call-arg, arg-type]  # pydantic-settings' own argument, and a str for a secret
         rest = TwilioRest(made, sleep=self.pauses.append)
         return AfterCall(made, self.records, rest, sleep=sleep or self.pauses.append)
+
+    def open_as_it_is(self) -> AfterCall:
+        """One that really pauses."""
+        made = Settings(_env_file=None, **self.settings)  # type: ignore[call-arg, arg-type]  # as above
+        return AfterCall(made, self.records, TwilioRest(made))
 
     def work_on(self, call: CallReport, **settings: str) -> None:
         """Take a call and wait until all is done."""
@@ -106,6 +112,17 @@ def test_what_the_summary_took_is_part_of_what_the_call_cost(office: Office) -> 
     (usage,) = call["usage"]
     assert (usage["model"], usage["responses"], usage["input_text"]) == ("gpt-5.4-mini", 1, 1200)
     assert call["cost_micro_usd"] == 630, "200 fresh tokens at 0.75, 1000 cached at 0.075, 90 out at 4.50"
+
+
+@pytest.mark.parametrize(("is_test", "label"), [(False, "clinic"), (True, "browser")])
+def test_a_summary_s_cost_is_measured_where_its_call_s_is(office: Office, is_test: bool, label: str) -> None:
+    before = {flow: spent(flow) for flow in ("clinic", "browser")}
+    office.work_on(report(is_test=is_test, owner=None))
+    assert {flow: round(spent(flow) - was, 6) for flow, was in before.items() if spent(flow) != was} == {label: 0.00063}
+
+
+def spent(flow: str) -> float:
+    return metrics.REGISTRY.get_sample_value("kav_cost_usd_total", {"flow": flow}) or 0.0
 
 
 def test_a_summary_by_a_model_without_a_price_leaves_the_cost_that_is_known_and_says_that_it_is_partial(
@@ -206,6 +223,24 @@ def test_a_mail_that_is_greylisted_is_tried_again_until_it_is_taken(office: Offi
     assert (len(office.mailbox.mails), office.pauses) == (1, [5.0, 60.0, 300.0])
 
 
+@pytest.mark.parametrize("verb", ["AUTH", "RCPT"])
+def test_no_mail_server_is_kept_connected_while_a_mail_waits(office: Office, verb: str) -> None:
+    office.mailbox.refusals, left = [(verb, "454 4.7.0 later")], list[bool]()
+
+    def pause(_: float) -> None:
+        until = time.monotonic() + SOON_S / 2
+        while office.mailbox.connections and time.monotonic() < until:
+            gevent.sleep(0.01)
+        left.append(office.mailbox.connections == 0)
+
+    after_call = office.open(sleep=pause, KAV_WEBHOOK_URL="")
+    after_call.take(report(owner=Owner("", "owner@example.com", "he"), wants_summary=False))
+    with gevent.Timeout(SOON_S):
+        while after_call.waiting:
+            gevent.sleep(0.01)
+    assert (left, len(office.mailbox.mails)) == ([True], 1)
+
+
 @pytest.mark.parametrize(("reply", "attempts"), [("451 4.7.1", 5), ("550 5.1.1", 1)])
 def test_a_mail_that_is_not_taken_is_named_in_the_log_without_its_address(
     office: Office, caplog: pytest.LogCaptureFixture, reply: str, attempts: int
@@ -247,6 +282,34 @@ def test_stopping_sends_what_there_is_without_waiting_for_a_summary(
     with gevent.Timeout(SOON_S):
         assert after_call.stop(5) == 0
     assert (len(office.texts), len(office.mailbox.mails), len(office.hook.requests)) == (1, 1, 1)
+
+
+def test_stopping_tries_what_waits_to_be_tried_again_once_more(office: Office) -> None:
+    office.mailbox.refusals, office.hook.statuses = [("RCPT", "451 4.7.1 greylisted")], [500]
+    after_call = _with_what_waits(office)
+    with gevent.Timeout(SOON_S):
+        assert after_call.stop(1.5) == 0, "sooner than either pause is over"
+    assert (len(office.mailbox.mails), len(office.hook.requests)) == (1, 2)
+
+
+def test_stopping_tries_nothing_more_than_once(office: Office, caplog: pytest.LogCaptureFixture) -> None:
+    office.mailbox.refusals, office.hook.statuses = [("RCPT", "451 4.7.1 greylisted")] * 9, [500] * 9
+    after_call = _with_what_waits(office)
+    with gevent.Timeout(SOON_S):
+        assert after_call.stop(SOON_S) == 0
+    assert (9 - len(office.mailbox.refusals), len(office.hook.requests)) == (2, 2)
+    assert "no webhook: it answered 500" in caplog.text
+    assert "no email: the mail server does not take it yet" in caplog.text
+
+
+def _with_what_waits(office: Office) -> AfterCall:
+    """A desk at which a mail and a webhook were refused for now."""
+    refusals, after_call = len(office.mailbox.refusals), office.open_as_it_is()
+    after_call.take(report(owner=Owner("", "owner@example.com", "he"), wants_summary=False))
+    with gevent.Timeout(SOON_S):
+        while len(office.mailbox.refusals) == refusals or not office.hook.requests:
+            gevent.sleep(0.01)
+    return after_call
 
 
 def test_no_more_than_a_few_are_told_at_once_and_taking_a_call_never_waits(

@@ -1,5 +1,7 @@
 """Guards what an owner reads: who called, what was answered, in the owner's words, never more than one SMS."""
 
+from dataclasses import replace
+
 import pytest
 
 from kav.after_call import Findings, Given, notice
@@ -45,6 +47,17 @@ def test_a_wish_not_to_be_called_and_a_hidden_number_are_told() -> None:
     assert "ביקשו לא להתקשר אליהם שוב." in notice.text(hidden, Findings())
 
 
+def test_nobody_is_asked_to_call_back_who_asked_not_to_be_called() -> None:
+    owner = Owner(sms=OWNER.sms, language="en")
+    unserved = report(unserved=True, end_reason="model_failed", owner=owner)
+    assert "call them back" in notice.text(unserved, FINDINGS)
+    assert "Call back: 0501234567" in notice.text(unserved, FINDINGS)
+    text = notice.text(replace(unserved, do_not_call=True), FINDINGS)
+    assert "call them back" not in text
+    assert "Call back" not in text
+    assert text.splitlines()[-2:] == ["They asked not to be called again.", "The call was cut off before its end."]
+
+
 @pytest.mark.parametrize(("language", "shown"), [("he", "\u2066+972501112222\u2069"), ("ru", "+972501112222")])
 def test_a_number_that_was_answered_reads_from_left_to_right_in_every_language(language: str, shown: str) -> None:
     told = report(answers=(Given("phone", "?", "+972501112222"),), owner=Owner(sms=OWNER.sms, language=language))
@@ -56,10 +69,10 @@ def test_a_number_that_was_answered_reads_from_left_to_right_in_every_language(l
 def test_every_language_of_kavs_has_all_words(language: str) -> None:
     words = notice.words_by_language()
     assert words[language].keys() == words["he"].keys()
-    told = report(owner=Owner(sms=OWNER.sms, language=language), end_reason="transferred", do_not_call=True)
+    told = report(owner=Owner(sms=OWNER.sms, language=language), end_reason="transferred")
     text = notice.sms(told, FINDINGS)
     assert "{" not in text
-    assert len(text.splitlines()) == 10
+    assert len(text.splitlines()) == 9
 
 
 def test_a_caller_who_talks_for_ever_makes_no_endless_sms() -> None:
