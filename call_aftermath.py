@@ -180,12 +180,11 @@ class Aftermath:
     def _report(self, entry: Entry) -> None:
         """Count the call, and have told of it whoever wants to know."""
         report, talk = report_of(entry), entry["conversation"]
-        is_customer = entry["line"] == "twilio"
-        flow = report.flow if is_customer else metrics.TESTS
+        flow = metrics.TESTS if report.is_test else report.flow
         metrics.note_call(direction=report.direction, flow=flow, end_reason=report.end_reason)
         if talk is not None:
             metrics.COST.labels(flow).inc(self._cost_usd(talk.chronicle))
-        if talk is not None and is_customer:
+        if talk is not None and not report.is_test:
             own_tools = (*TOOLS, "current_time", *(tool.name for tool in talk.flow.tools))
             metrics.note_talk(talk.chronicle, own_tools)
         if self._logs_words:

@@ -63,6 +63,10 @@ def reaches_owner(settings: Settings, owner: Owner | None) -> bool:
     return by_sms or bool(owner.email and settings.SMTP_URL.get_secret_value())
 
 
+class TookTooLong(Exception):
+    """Something was not done in its time; no OSError, which a single try takes for its own and repeats."""
+
+
 class AfterCall:
     """One process's work after calls. `sleep` takes seconds; what sleeps by itself is woken when Kav stops."""
 
@@ -199,7 +203,7 @@ class AfterCall:
         calls_log.about(report.call_sid)
         try:
             within_s = MAIL_S if task == "email" else SEND_S
-            with self._places, gevent.Timeout(within_s, TimeoutError(f"not done within {within_s:g} s")):
+            with self._places, gevent.Timeout(within_s, TookTooLong(f"not done within {within_s:g} s")):
                 send(report, findings)
         except Exception as error:  # noqa: BLE001 - what fails here fails alone, and the log says so
             _failed(task, report.call_sid, str(error) or type(error).__name__)

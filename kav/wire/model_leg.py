@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 class ConfigurationRefused(Closed):
-    """The model is there, and does not want this session: no fault of the endpoint's."""
+    """The model is there, and does not take what it was configured with: no fault of the endpoint's."""
 
 
 class Listener(Protocol):

@@ -10,7 +10,7 @@ import gevent
 import pytest
 
 from kav import metrics
-from kav.after_call import AfterCall, CallReport, desk, reaches_owner, webhook
+from kav.after_call import AfterCall, CallReport, desk, mail, reaches_owner, webhook
 from kav.after_call.summary import Summarizer
 from kav.call.flow import Owner
 from kav.records import Records
@@ -221,6 +221,24 @@ def test_a_mail_that_is_greylisted_is_tried_again_until_it_is_taken(office: Offi
     office.mailbox.refusals = [("RCPT", "451 4.7.1 <owner@example.com> is greylisted")] * 3
     office.work_on(report(owner=Owner("", "owner@example.com", "he"), wants_summary=False), KAV_WEBHOOK_URL="")
     assert (len(office.mailbox.mails), office.pauses) == (1, [5.0, 60.0, 300.0])
+
+
+def test_the_time_for_a_mail_is_over_also_while_it_waits_for_the_network(
+    office: Office, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What ends the waiting is no fault of the network's, which would be tried again without end."""
+
+    def waiting(*_: object) -> None:
+        try:
+            gevent.sleep(60)
+        except OSError as error:
+            raise mail.NotSentYet from error
+
+    monkeypatch.setattr(mail, "send", waiting)
+    monkeypatch.setattr(desk, "MAIL_S", 0.05)
+    office.work_on(report(owner=Owner("", "owner@example.com", "he"), wants_summary=False), KAV_WEBHOOK_URL="")
+    assert "no email: not done within 0.05 s" in caplog.text
+    assert office.pauses == []
 
 
 @pytest.mark.parametrize("verb", ["AUTH", "RCPT"])
