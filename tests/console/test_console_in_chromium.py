@@ -9,7 +9,7 @@ from playwright.async_api import Browser, Page, expect
 from rehearsal.model import ObedientScript
 from rehearsal.world import World
 from tests.console.browser import PASSWORD
-from tests.console.chromium import CONTRAST, NAMELESS, WAIT_MS, chromium, logged_in
+from tests.console.chromium import CONTRAST, NAMELESS, WAIT_MS, logged_in
 from tests.line.ending import record
 
 ANSWER = "השעה שלוש."
@@ -23,13 +23,6 @@ async def world() -> AsyncIterator[World]:
     async with World({"KAV_CONSOLE_PASSWORD": PASSWORD, "DRAIN_SECONDS": "0"}) as world:
         yield world
         assert " ERROR " not in world.kav.log(1_000_000)
-
-
-@pytest.fixture(scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    """One browser for all."""
-    async with chromium() as browser:
-        yield browser
 
 
 def row(page: Page, call_sid: str) -> Any:  # noqa: ANN401 - a locator

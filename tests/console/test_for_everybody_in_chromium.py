@@ -12,7 +12,7 @@ from playwright.async_api import Browser, Page, expect
 from rehearsal.model import ObedientScript
 from rehearsal.world import World
 from tests.console.browser import PASSWORD
-from tests.console.chromium import CONTRAST, NAMELESS, WAIT_MS, chromium, logged_in
+from tests.console.chromium import CONTRAST, NAMELESS, WAIT_MS, logged_in
 from tests.line.ending import record
 from tests.line.listening import SPEECH
 
@@ -25,13 +25,6 @@ async def world() -> AsyncIterator[World]:
     """A console."""
     async with World({"KAV_CONSOLE_PASSWORD": PASSWORD, "DRAIN_SECONDS": "0"}) as world:
         yield world
-
-
-@pytest.fixture(scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    """One browser for all."""
-    async with chromium() as browser:
-        yield browser
 
 
 async def judged(page: Page) -> None:

@@ -7,7 +7,7 @@ from playwright.async_api import Browser, expect
 
 from rehearsal.world import World
 from tests.console.browser import PASSWORD
-from tests.console.chromium import chromium, logged_in
+from tests.console.chromium import logged_in
 
 MAIL = "http://mail.example/"
 
@@ -17,13 +17,6 @@ async def world() -> AsyncIterator[World]:
     """A console."""
     async with World({"KAV_CONSOLE_PASSWORD": PASSWORD, "DRAIN_SECONDS": "0"}) as world:
         yield world
-
-
-@pytest.fixture(scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    """One browser for all."""
-    async with chromium() as browser:
-        yield browser
 
 
 async def test_a_link_from_elsewhere_opens_the_page_and_logs_nobody_out(world: World, browser: Browser) -> None:

@@ -14,7 +14,7 @@ from rehearsal.model import ObedientScript
 from rehearsal.twilio import NUMBER
 from rehearsal.world import World
 from tests.console.browser import PASSWORD
-from tests.console.chromium import WAIT_MS, chromium, logged_in
+from tests.console.chromium import WAIT_MS, logged_in
 
 CLINIC = "+97231110002"
 BUSY = "CA" + "b" * 32
@@ -28,13 +28,6 @@ async def world() -> AsyncIterator[World]:
     async with World({"KAV_CONSOLE_PASSWORD": PASSWORD, "DRAIN_SECONDS": "0"}) as world:
         remember(world)
         yield world
-
-
-@pytest.fixture(scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    """One browser for all."""
-    async with chromium() as browser:
-        yield browser
 
 
 def remember(world: World) -> None:

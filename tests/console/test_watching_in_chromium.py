@@ -12,7 +12,7 @@ from playwright.async_api import Browser, Page, expect
 from rehearsal.model import ObedientScript
 from rehearsal.world import World
 from tests.console.browser import PASSWORD
-from tests.console.chromium import WAIT_MS, chromium, logged_in
+from tests.console.chromium import WAIT_MS, logged_in
 from tests.line.listening import SPEECH
 
 ANSWER = "השעה שלוש."
@@ -25,13 +25,6 @@ async def world() -> AsyncIterator[World]:
     async with World(settings) as world:
         yield world
         assert " ERROR " not in world.kav.log(1_000_000)
-
-
-@pytest.fixture(scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    """One browser for all."""
-    async with chromium() as browser:
-        yield browser
 
 
 async def refreshed(page: Page) -> None:
