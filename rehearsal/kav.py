@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -119,7 +120,15 @@ class KavProcess:
     async def ask(
         self, method: str, path: str, body: object = None, *, token: str | None = API_TOKEN
     ) -> tuple[int, dict[str, Any]]:
-        """Ask as the operator does; returns the status and the JSON of the answer."""
+        """Ask as the operator does, and again while its database comes up; returns the status and the JSON answered."""
+        deadline = time.monotonic() + UP_WITHIN_S
+        while True:
+            status, said = await self._ask_once(method, path, body, token)
+            if status != 503 or said["error"]["code"] != "records_away" or time.monotonic() > deadline:
+                return status, said
+            await asyncio.sleep(0.05)
+
+    async def _ask_once(self, method: str, path: str, body: object, token: str | None) -> tuple[int, dict[str, Any]]:
         if self._http is None:
             raise RuntimeError("Kav is not up: use it as `async with KavProcess(...) as kav`")
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}

@@ -91,7 +91,9 @@ async def test_one_logs_in_opens_a_call_and_ends_it_by_keyboard_alone(world: Wor
     context = await browser.new_context(locale="en")
     page = await context.new_page()
     await page.goto(f"{world.kav.url}/console/")
-    await page.keyboard.type(PASSWORD)  # the field has the focus
+    await expect(page.locator("#password")).to_be_focused()
+    await page.keyboard.type(PASSWORD)
+    await expect(page.locator("#password")).to_have_value(PASSWORD)
     await page.keyboard.press("Enter")
     await page.wait_for_url(f"{world.kav.url}/console/")
     await page.locator(f'#calls tr[data-sid="{call.sid}"]').wait_for()

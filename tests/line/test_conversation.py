@@ -16,7 +16,7 @@ from tests.line.listening import SPEECH, Talk, noise
 
 LOCKSMITH = "+97231110001"
 ASK_S, CLOSE_S = 0.8, 1.4
-TIMER_S = 0.35
+TIMER_S = 1.5
 """The clock is looked at ten times a second, and the machine is busy."""
 
 

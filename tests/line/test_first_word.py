@@ -10,8 +10,8 @@ from rehearsal.twilio import Call, CallScript, Line
 from rehearsal.world import World
 from tests.line.listening import SPEECH, Talk, Voiced, noise, say, talking
 
-AT_ONCE_S = 0.25
-"""Room for a busy machine; the bench holds Kav to a fifth of it."""
+AT_ONCE_S = 1.0
+"""Room for a busy machine; the bench holds Kav to a twentieth of it."""
 SLOW_S = 0.6
 GREETING, ANSWER = noise(1, 1000), noise(2, 600)
 
