@@ -6,6 +6,7 @@ business: that there was a call, how it ended, what it cost. Both go in small st
 
 import json
 import logging
+import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -31,7 +32,8 @@ LOOK_EVERY_S = 86_400.0
 BATCH = 50  # calls a transaction: some thousand rows, a few ms
 SWEEP_EVERY_S = 60.0  # what an erased person said is not to lie with Twilio for longer than it takes
 RETRY_S = 3_600.0
-SWEEP_AGAIN_S = 600.0  # after Twilio did not delete a recording
+SWEEP_AGAIN_S = 600.0  # until one that Twilio did not delete has its turn again
+MOST_REFUSALS = 3  # a sweep: Twilio is away, or does not take these credentials; the others need not try each
 BREATH_S = 0.2  # between two batches, for the records of live calls
 
 log = logging.getLogger(__name__)
@@ -133,6 +135,8 @@ class Janitor:
     ) -> None:
         self._writer, self._days, self._clock = writer, days, clock
         self._forget_recording = forget_recording
+        self._again_at: dict[str, float] = {}
+        """When each recording that Twilio did not delete has its turn again, monotonic seconds."""
         self._greenlets: list[gevent.Greenlet[..., None]] = []
 
     def start(self) -> None:
@@ -159,15 +163,28 @@ class Janitor:
             gevent.sleep(BREATH_S)
 
     def sweep(self) -> bool:
-        """Have Twilio delete the unwanted recordings; whether none is left. Raises what the database says."""
-        while recordings := self._writer.run(unwanted.unwanted):
-            for recording in recordings:
-                if not self._forget_recording(recording):
-                    self._writer.run(partial(_put_last, recording, datetime.now(UTC)))
+        """Have Twilio delete the unwanted recordings; whether none is left. Raises what the database says.
+
+        One that it refuses to delete holds up none of the others, and has its turn again after a while.
+        """
+        refused = 0
+        while due := self._due():
+            for recording in due:
+                if self._forget_recording(recording):
+                    self._writer.run(partial(_forget, recording))
+                    self._again_at.pop(recording, None)
+                    _tell(logging.INFO, event="recording_deleted", recording_sid=recording)
+                    continue
+                self._writer.run(partial(_put_last, recording, datetime.now(UTC)))
+                self._again_at[recording] = time.monotonic() + SWEEP_AGAIN_S
+                refused += 1
+                if refused == MOST_REFUSALS:
                     return False
-                self._writer.run(partial(_forget, recording))
-                _tell(logging.INFO, event="recording_deleted", recording_sid=recording)
-        return True
+        return not self._again_at
+
+    def _due(self) -> list[str]:
+        now = time.monotonic()
+        return [each for each in self._writer.run(unwanted.unwanted) if self._again_at.get(each, now) <= now]
 
     def _run(self) -> None:
         while True:
@@ -175,7 +192,8 @@ class Janitor:
 
     def _run_sweeps(self) -> None:
         while True:
-            gevent.sleep(SWEEP_EVERY_S if self._swept() else SWEEP_AGAIN_S)
+            self._sweep_quietly()
+            gevent.sleep(SWEEP_EVERY_S)
 
     def _looked(self) -> bool:
         try:
@@ -186,12 +204,11 @@ class Janitor:
         _tell(logging.INFO, event="retention", deleted_calls=deleted, older_than_days=self._days)
         return True
 
-    def _swept(self) -> bool:
+    def _sweep_quietly(self) -> None:
         try:
-            return self.sweep()
+            self.sweep()
         except Exception as error:  # noqa: BLE001 - as above
-            _tell(logging.ERROR, event="recordings_not_deleted", error=summary(error), again_in_s=SWEEP_AGAIN_S)
-            return False
+            _tell(logging.ERROR, event="recordings_not_deleted", error=summary(error), again_in_s=SWEEP_EVERY_S)
 
 
 def _forget(recording: str, connection: Connection) -> None:

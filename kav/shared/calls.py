@@ -353,11 +353,15 @@ class SharedCalls:
             log.warning("its process has died; its call is looked after here", extra={"call_sid": call_sid})
             try:
                 self._meet(call_sid, whole=True)
+            except AwayError:
+                raise  # its turn comes again
             except UnreadableError as error:
                 log.error("it cannot be read: %s", error, extra={"call_sid": call_sid})
                 self._over[call_sid] = None
             except RefusedError:
                 log.error("Redis does not tell of it", extra={"call_sid": call_sid})
+            except Exception:  # one that fails must not keep the others from being looked after
+                log.exception("it cannot be taken over", extra={"call_sid": call_sid})
             del self._lives.taken[call_sid]
 
     def start(self) -> None:

@@ -30,8 +30,11 @@ WHOLE_S: Final = 1.0
 MAX_CONNECTIONS: Final = 16
 """Of one process, beside the one that listens: small Redis plans allow 20 to 40 in all."""
 
-FREE_S: Final = 0.5
-"""How long who finds none free waits for one: a busy moment, which says nothing about Redis."""
+FREE_S: Final = 0.75
+"""How long who finds none free waits for one: a busy moment, which says nothing about Redis.
+
+Longer than an answer may take: when Redis stands still, whoever has a connection finds out first.
+"""
 
 AGAIN_S: Final = 600.0
 """How soon the same kind of refusal is logged again."""
@@ -122,7 +125,7 @@ class Link:
         """
         if self.away:
             raise AwayError("Redis is away")
-        return self._bounded(request)
+        return self._bounded(lambda: self._unless_lost(request))
 
     def probe(self) -> bool:
         """Ask whether Redis is there, and takes changes; returns whether it has just come back."""
@@ -148,8 +151,15 @@ class Link:
         self.client.close()
         self.client.connection_pool.disconnect()
 
+    def _unless_lost(self, request: Callable[[], T]) -> T:
+        if self.away:  # while this one waited for a connection
+            raise AwayError("Redis is away")
+        return request()
+
     def _bounded(self, request: Callable[[], T]) -> T:
         if not self._free.acquire(timeout=FREE_S):
+            if self.away:  # those who have the connections wait for it too
+                raise AwayError("Redis is away")
             raise self._refused("no connection", "this process has asked for more than it has connections for")
         try:
             with gevent.Timeout(WHOLE_S, AwayError("Redis did not answer in time")):

@@ -1,5 +1,6 @@
 """Guards the record of Twilio's recordings: listed with their call, told twice without harm, gone with the person."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -14,18 +15,21 @@ from kav.records.repository import CallRecord
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 THEIRS = "+972501234567"
+OLD = {1: 91, 2: 89, 3: 200}
+"""Calls, and how many days ago they were."""
 
 
 @dataclass
 class Twilio:
-    """Deletes recordings, or does not."""
+    """Deletes recordings, or does not, or not all of them."""
 
     deletes: bool = True
+    keeps: str = ""
     asked: list[str] = field(default_factory=list)
 
     def __call__(self, recording_sid: str) -> bool:
         self.asked.append(recording_sid)
-        return self.deletes
+        return self.deletes and recording_sid != self.keeps
 
 
 def recorded(number: int, **known: object) -> PartRecord:
@@ -60,7 +64,7 @@ def test_what_twilio_does_not_delete_is_remembered_though_kav_is_started_anew(da
     records.forget_old_calls()
     assert not records.forget_recordings()
     assert not records.forget_recordings()
-    assert sorted(away.asked) == ["RE1", "RE3"]  # one that is refused holds up no other
+    assert sorted(away.asked) == ["RE1", "RE3"], "each has its turn again after a while, and not before"
     records.stop(1)
     later = Records(database_url, forget_recording=back)
     later.start().wait(10)
@@ -69,13 +73,39 @@ def test_what_twilio_does_not_delete_is_remembered_though_kav_is_started_anew(da
     later.stop(1)
 
 
+def test_a_recording_that_twilio_keeps_holds_up_no_other_and_is_asked_for_again(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twilio = Twilio(keeps="RE3")
+    records = records_with_old_calls(database_url, twilio)
+    records.forget_old_calls()
+    monkeypatch.setattr(retention, "SWEEP_AGAIN_S", 0.3)
+    assert not records.forget_recordings()
+    assert sorted(twilio.asked) == ["RE1", "RE3"]
+    twilio.keeps = ""
+    gevent.sleep(0.4)
+    assert records.forget_recordings()
+    assert sorted(twilio.asked) == ["RE1", "RE3", "RE3"]
+    records.stop(1)
+
+
+def test_a_twilio_that_is_away_is_not_asked_for_every_recording(database_url: str) -> None:
+    twilio = Twilio(deletes=False)
+    records = records_with_old_calls(database_url, twilio, {number: 100 + number for number in range(8)})
+    records.forget_old_calls()
+    assert not records.forget_recordings()
+    assert len(twilio.asked) == retention.MOST_REFUSALS
+    assert not records.forget_recordings()
+    assert len(set(twilio.asked)) == 2 * retention.MOST_REFUSALS, "others have their turn"
+    records.stop(1)
+
+
 def test_what_is_unwanted_is_deleted_without_anybody_s_asking(
     sqlite_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "kav.records.retention")
     monkeypatch.setattr(retention, "FIRST_LOOK_S", 0)
     monkeypatch.setattr(retention, "SWEEP_EVERY_S", 0.05)
-    monkeypatch.setattr(retention, "SWEEP_AGAIN_S", 0.05)
     twilio = Twilio()
     records = records_with_old_calls(sqlite_url, twilio)
     records.forget_old_calls()
@@ -86,11 +116,11 @@ def test_what_is_unwanted_is_deleted_without_anybody_s_asking(
     assert '"recording_deleted", "recording_sid": "RE1"' in caplog.text
 
 
-def records_with_old_calls(database_url: str, twilio: Twilio) -> Records:
+def records_with_old_calls(database_url: str, twilio: Twilio, days_ago: Mapping[int, int] = OLD) -> Records:
     records = Records(database_url, retention_days=90, clock=lambda: NOW, forget_recording=twilio)
     records.start()
-    for number, days_ago in ((1, 91), (2, 89), (3, 200)):
-        records.save_call(f"CA{number}", created_at=NOW - timedelta(days=days_ago))
+    for number, days in days_ago.items():
+        records.save_call(f"CA{number}", created_at=NOW - timedelta(days=days))
         records.save_recording(f"CA{number}", f"RE{number}", status="completed").wait(10)
     return records
 

@@ -2,15 +2,17 @@
 
 import asyncio
 import logging
+import signal
 import time
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import redis
 
 from kav.call.admission import Limits, Newcomer
 from kav.shared.counts import SharedCounts
-from kav.shared.link import MAX_CONNECTIONS, AwayError, Link, RefusedError
+from kav.shared.link import MAX_CONNECTIONS, AwayError, Link, RefusedError, UnansweredError
 from rehearsal.servers.redis import RedisServer
 from tests.line.ending import fin
 from tests.redis.test_redis_dies import AWAY, BACK, until_noticed
@@ -59,6 +61,30 @@ def test_a_request_too_many_waits_and_fails_and_is_no_outage(link: Link) -> None
         ask_within(MAX_CONNECTIONS)
     assert not link.away
     assert ask_within(MAX_CONNECTIONS - 1), "what was taken is given back"
+
+
+def test_who_waited_for_a_connection_while_redis_was_lost_says_so_and_calls_it_no_refusal(
+    link: Link, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    link.probe()
+    redis_server.signal(signal.SIGSTOP)
+    try:
+        with ThreadPoolExecutor(3 * MAX_CONNECTIONS) as asking:
+            answers = list(asking.map(asked, [link] * 3 * MAX_CONNECTIONS))
+    finally:
+        redis_server.signal(signal.SIGCONT)
+    assert {type(answer) for answer in answers} == {AwayError}
+    assert link.away
+    assert REFUSES not in caplog.text
+
+
+def asked(link: Link) -> UnansweredError | None:
+    """What a request comes to."""
+    try:
+        link.ask(link.client.time)
+    except UnansweredError as error:
+        return error
+    return None
 
 
 def test_a_server_that_was_made_a_replica_is_away_until_it_takes_changes_again(link: Link) -> None:
