@@ -14,7 +14,7 @@ from rehearsal.websocket import connect
 from rehearsal.world import AUTH_TOKEN, World
 from tests.line.listening import SPEECH, Talk, Voiced, noise, say, talking
 
-REPLY_TIMEOUT_S, CONNECT_TIMEOUT_S = 2.0, 1.0
+REPLY_TIMEOUT_S, CONNECT_TIMEOUT_S = 3.0, 2.0
 SLACK_S = 1.5
 """What a busy machine and the way to after-stream may add to Kav's own patience."""
 

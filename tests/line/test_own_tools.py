@@ -9,7 +9,7 @@ import pytest
 from rehearsal.model import CallTool, ModelSession, Reply, ReplyRequest, Say, Script
 from rehearsal.tools import TOKEN
 from rehearsal.world import World
-from tests.line.ending import record
+from tests.line.ending import WAIT_S, record
 from tests.line.listening import SPEECH, Talk, noise
 
 CLINIC = "+97231110002"
@@ -79,9 +79,12 @@ def creates(talk: Talk) -> list[dict[str, object]]:
 async def went_well(world: World, talk: Talk) -> bool | None:
     """What the call's record says of the one tool that was run, once the call is over."""
     await record(world, talk.call.sid, lambda found: found.whole)
-    status, told = await world.kav.ask("GET", f"/calls/{talk.call.sid}")
-    assert status == 200, told
-    by_name = {run["name"]: run["ok"] for run in told["tool_calls"]}
+    by_name: dict[str, bool | None] = {}
+    async with asyncio.timeout(WAIT_S):
+        while len(by_name) < 2:  # each is written by itself
+            status, told = await world.kav.ask("GET", f"/calls/{talk.call.sid}")
+            assert status == 200, told
+            by_name = {run["name"]: run["ok"] for run in told["tool_calls"]}
     assert by_name["side_question"] is None, "nothing was run for the judge's"
     ok: bool | None = by_name["free_slots"]
     return ok
