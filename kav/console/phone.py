@@ -130,8 +130,14 @@ class PhonePages:
     def page(self) -> str:
         """Show the phone."""
         g.section = "phone"
+        settings = self.exchange.settings
         return render_template(
-            "phone.html", flows=self.exchange.flows.flows, max_typed=MAX_TYPED, max_value=MAX_VALUE, keys="123456789*0#"
+            "phone.html",
+            flows=self.exchange.flows.flows,
+            rehearsal=settings.KAV_REHEARSAL and not settings.OPENAI_API_KEY.get_secret_value(),
+            max_typed=MAX_TYPED,
+            max_value=MAX_VALUE,
+            keys="123456789*0#",
         )
 
     def call(self) -> tuple[Response, int]:

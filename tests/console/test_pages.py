@@ -41,6 +41,14 @@ def test_the_browser_chooses_the_language_until_the_operator_does(place: Place) 
     assert 'lang="he"' in operator.get("/console/", headers={"Accept-Language": "en"}).text
 
 
+@pytest.mark.parametrize(("key", "billed"), [("", False), ("sk-real", True)])
+def test_the_phone_says_that_the_model_is_billed_where_it_is(open_console: Open, key: str, *, billed: bool) -> None:
+    operator = in_language(open_console(KAV_REHEARSAL=True, OPENAI_API_KEY=key).operator(), "en")
+    page = operator.get("/console/phone").text
+    assert ("nothing is billed" in page) is not billed
+    assert ("own use is billed" in page) is billed
+
+
 def test_a_calls_page_tells_all_that_is_on_record(place: Place) -> None:
     text = shown(in_language(place.operator(), "en").get(f"/console/calls/{recorded(place)}").text)
     for told in (
