@@ -263,8 +263,8 @@ def _announce(settings: Settings, port: int) -> None:
 
 def _leave(kav: Kav, server: WSGIServer, aftermath: "gevent.Greenlet[..., None]") -> None:
     """Let live calls finish, for a while, then everything else; each step within what time is left."""
-    hand_over = partial(kav.twilio.hand_over, kav.rest) if kav.rest.has_credentials else None
-    countdown = drain(kav.media, hand_over, kav.settings.drain_s)
+    tell = partial(kav.twilio.tell, kav.rest) if kav.rest.has_credentials else None
+    countdown = drain(kav.media, tell, kav.settings.drain_s)
     kav.media.stop()
     server.stop(timeout=countdown.take(SHUTDOWN_GRACE_S, leave_s=2 * RECORDS_S))
     kav.aftermath.stop()

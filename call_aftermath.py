@@ -208,7 +208,7 @@ def _facts(entry: Entry, retries: Mapping[Chore, Retry]) -> Facts:
         streaming=entry["stream"] is not None,
         streamed=entry["streamed_at"] is not None,
         stream_lost_at=entry["stream_lost_at"],
-        ended_at=entry["ended_at"],
+        ended_at=entry["ended_at"] if entry["ended"] else None,
         ended_by_kav=_ended_by_kav(entry),
         handed_over=stream_registry.handed_over(entry),
         on_the_telephone=entry["line"] == "twilio",

@@ -1,7 +1,8 @@
 """Lets a process go that is told to stop: live calls finish, or hear that they must end; nobody is simply cut off.
 
 HTTP stays open to the last, for Twilio asks what comes after each stream. On a platform that routes requests to the
-next process from the first moment on (Heroku), hand-overs are told to Twilio over REST instead of being asked for.
+next process from the first moment on (Heroku), ends and hand-overs are told to Twilio over REST instead of being asked
+for: the next process knows nothing of the call, and could only apologise.
 """
 
 import logging
@@ -20,7 +21,7 @@ LAST_WORDS_S: Final = 5.0
 """For the apology: two sentences, and the model's first word before them."""
 
 QUESTION_S: Final = 1.5
-"""For Twilio to ask what comes after a stream that was closed."""
+"""For Twilio to ask what comes after a stream that was closed, and to tell that the call is over."""
 
 LEAVE_S: Final = 9.0
 """All that follows the drain, records included: with the default of 20 s, done a second before Heroku kills."""
@@ -42,15 +43,15 @@ class Countdown:
         return max(0.0, min(at_most_s, self._until - time.monotonic() - leave_s))
 
 
-def drain(media: MediaDesk, hand_over: Callable[[Entry], bool] | None, drain_s: float) -> Countdown:
+def drain(media: MediaDesk, tell: Callable[[Entry], bool] | None, drain_s: float) -> Countdown:
     """Let live calls finish for `drain_s` seconds, then tell the others and end them; returns the time that is left.
 
     Args:
         media: the process's streams.
-        hand_over: how to pass a call on over REST; None where there is no account to ask with.
+        tell: how to tell Twilio over REST what follows a stream; None where there is no account to ask with.
         drain_s: seconds.
     """
-    media.draining, media.hand_over, began_at = True, hand_over, time.monotonic()
+    media.draining, media.tell, began_at = True, tell, time.monotonic()
     log.info("stopping: %d live calls may finish within %s s", len(media.live), drain_s)
     _wait_until(lambda: not media.sockets and not _connecting(), drain_s)
     countdown = Countdown(LEAVE_S)
@@ -59,7 +60,7 @@ def drain(media: MediaDesk, hand_over: Callable[[Entry], bool] | None, drain_s: 
     _wait_until(lambda: not media.sockets, countdown.take(LAST_WORDS_S, leave_s=2 * QUESTION_S))
     for entry in _unended():  # what nobody has heard from the bot by now, Twilio may still say
         _end(entry)
-    _wait_until(lambda: not media.sockets and not _unasked(began_at), countdown.take(QUESTION_S))
+    _wait_until(lambda: not media.sockets and not _unfinished(began_at), countdown.take(QUESTION_S))
     return countdown
 
 
@@ -97,17 +98,21 @@ def _end(entry: Entry) -> None:
         stream_registry.end(entry["call_sid"], "shutdown", after_stream="apology")
 
 
-def _unasked(since: float) -> bool:
-    """Whether Twilio is still to ask what comes after a stream that ended since then; unanswered, it says an error."""
+def _unfinished(since: float) -> bool:
+    """Whether Twilio has still to ask, or to tell, something of a call that ended since then.
+
+    Unanswered, it says an error to the caller; unheard, the call's record lacks how it ended there.
+    """
     return any(
-        entry["line"] == "twilio" and (entry["ended_at"] or 0.0) >= since and not _knows_of_its_end(entry)
+        entry["line"] == "twilio" and (entry["ended_at"] or 0.0) >= since and not _is_finished(entry)
         for entry in stream_registry.registry.values()
     )
 
 
-def _knows_of_its_end(entry: Entry) -> bool:
+def _is_finished(entry: Entry) -> bool:
     asked_at, ended_at = entry["after_stream_at"], entry["ended_at"] or 0.0
-    return entry["terminal_at"] is not None or (asked_at is not None and asked_at >= ended_at)
+    asked = asked_at is not None and asked_at >= ended_at
+    return entry["terminal_at"] is not None or (asked and stream_registry.handed_over(entry))
 
 
 def _wait_until(done: Callable[[], bool], timeout_s: float) -> None:

@@ -64,8 +64,8 @@ class MediaDesk:
         """No new calls are taken; those that have been may still have their streams."""
         self.closed = False
         """No streams are taken either."""
-        self.hand_over: Callable[[Entry], bool] | None = None
-        """How a call gets to its human when what Twilio asks after the stream may reach another process."""
+        self.tell: Callable[[Entry], bool] | None = None
+        """How Twilio is told what follows a stream, while its question may reach another process."""
         self.hub_lag_s = 0.0
         self.lateness = Lateness(settings.HUB_LAG_SHED_MS / 1000)
         self.spending = Spending()
@@ -126,7 +126,7 @@ class MediaDesk:
             rules = self._rules(entry)
             leg, connect = self._claim_leg(entry), partial(self._leg, entry, attempts=2, insists=True)
             stream = Stream(
-                ws, start.stream_sid, entry, leg, connect, rules, flow, self._phrases, self._tools, self._carried_over
+                ws, start.stream_sid, entry, leg, connect, rules, flow, self._phrases, self._tools, self._teller
             )
             entry["stream"], entry["wake"] = stream, stream.stop
             self.live.add(stream)
@@ -166,9 +166,9 @@ class MediaDesk:
             return "its direction is not the call's"
         return ""
 
-    def _carried_over(self, entry: Entry) -> Callable[[Entry], bool] | None:
-        """Return how to hand a call over without Twilio's asking, while its question may reach another process."""
-        return self.hand_over if entry["line"] == "twilio" else None
+    def _teller(self, entry: Entry) -> Callable[[Entry], bool] | None:
+        """Return how to tell Twilio what follows without its asking, while its question may reach another process."""
+        return self.tell if entry["line"] == "twilio" else None
 
     def _claim_leg(self, entry: Entry) -> ModelLeg:
         """Return the prewarmed leg if it is any good, else a new one: a refusal may have been a passing one."""

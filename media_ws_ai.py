@@ -39,6 +39,10 @@ FIN_WAIT_S: Final = 1.0
 log = logging.getLogger(__name__)
 
 
+Ending = tuple[actions.EndReason, stream_registry.AfterStream]
+"""Why a call ends, and what follows its stream."""
+
+
 @dataclass(slots=True)
 class Tally:
     """What is counted on one stream."""
@@ -86,7 +90,7 @@ class Stream:
         flow: Flow,
         phrases: prompt.Phrases,
         tools: HttpTools,
-        carried_over: Callable[[Entry], Callable[[Entry], bool] | None] = lambda _: None,
+        teller: Callable[[Entry], Callable[[Entry], bool] | None] = lambda _: None,
     ) -> None:
         self.call_sid = entry["call_sid"]
         self.stream_sid = stream_sid
@@ -106,9 +110,9 @@ class Stream:
         self._typed = 0
         self._stopped_at: float | None = None
         self._end_reason: actions.EndReason | None = None
-        self._carried_over = carried_over
-        self._handing_over: tuple[actions.EndReason, stream_registry.AfterStream] | None = None
-        """How the call ends: Twilio is being told where it goes, and has not said yet that it does."""
+        self._teller = teller
+        self._being_told: Ending | None = None
+        """How the call ends: Twilio is being told what follows, and has not said yet that it does so."""
         self._tools = CallTools(self.call_sid, flow, tools, self._decide)
         self._take_by_type, self._perform_by_type = self._takers(), self._performers()
 
@@ -281,26 +285,29 @@ class Stream:
         if action.apologise:
             passes = self._flow.transfer is not None and action.reason != "shutdown"
             after = "announced_transfer" if passes else "apology"
-        passes_on = after in ("transfer", "announced_transfer") and not self.entry["ended"]
-        carry_over = self._carried_over(self.entry) if passes_on else None
-        if carry_over is None:
+        is_told = after != "apology" and not self.entry["ended"]  # an apology is what nobody's call hears anyway
+        tell = self._teller(self.entry) if is_told else None
+        if tell is None:
             self.end(action.reason, after_stream=after)
-        elif self._handing_over is None:
-            self._handing_over = action.reason, after
-            self.entry["after_stream"] = after  # it says who announces the human
-            gevent.spawn(self._hand_over, carry_over)  # not killed with the stream: what Twilio was asked, it does
+        elif self._being_told is None:
+            self._being_told = ending = action.reason, after
+            self.entry["after_stream"] = after  # it says what follows, and who announces a human
+            if after == "hang_up":  # decided now: Twilio's own news of that end does not replace it
+                self.entry["end_reason"], self.entry["ended_at"] = action.reason, time.monotonic()
+            gevent.spawn(self._tell_twilio, tell, ending)  # not killed with the stream: what Twilio is told, it does
 
-    def _hand_over(self, carry_over: Callable[[Entry], bool]) -> None:
+    def _tell_twilio(self, tell: Callable[[Entry], bool], ending: Ending) -> None:
         """Tell Twilio first and close after: once the stream is closed, Twilio asks, and nobody knows whom."""
         about(self.call_sid)
-        carried = False
+        told = False
         try:
-            carried = carry_over(self.entry)
+            told = tell(self.entry)
         except Exception:  # this greenlet's root: what comes after the stream is asked for then
-            log.exception("hand-over failed", extra={"call_sid": self.call_sid})
-        self.end("transferred", after_stream="transfer")
-        if carried and stream_registry.handed_over(self.entry):
-            self.entry["after_stream_at"] = time.monotonic()  # it knows where to go
+            log.exception("Twilio could not be told what follows", extra={"call_sid": self.call_sid})
+        reason, after_stream = ending
+        self.end(reason, after_stream=after_stream)
+        if told and self.entry["after_stream"] == after_stream:
+            self.entry["after_stream_at"] = time.monotonic()  # there is nothing to ask
 
     def shut_down(self) -> None:
         """The process stops: let the caller know, and end the call when they have heard it."""
@@ -315,8 +322,8 @@ class Stream:
 
     def end(self, reason: actions.EndReason, *, after_stream: stream_registry.AfterStream = "hang_up") -> None:
         """End the call, or, if nobody ended it and only its stream is lost, the stream."""
-        if self._handing_over is not None:  # Twilio leaves the stream for the human: that is no caller who hung up
-            reason, after_stream = self._handing_over
+        if self._being_told is not None:  # Twilio leaves the stream because it was told to: that is no caller's doing
+            reason, after_stream = self._being_told
         if reason in actions.RESUMABLE and not self.entry["ended"]:
             self._end_reason = self._end_reason or reason
             self.entry["stream_lost_at"] = time.monotonic()

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Final, cast
 
+import gevent
 from flask import Blueprint, Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
@@ -24,7 +25,7 @@ from kav.flow_files import Flows
 from kav.records import Records
 from kav.settings import Settings
 from kav.tickets import Order, Tickets
-from kav.wire.twilio_rest import TwilioRest, TwilioRestError
+from kav.wire.twilio_rest import TwilioRest, TwilioRestError, UnreachableError
 from media_desk import MediaDesk
 from realtime_prompt_builder import DEFAULT_LANGUAGE, Phrases
 from stream_registry import TERMINAL_STATUSES, Entry
@@ -37,6 +38,9 @@ SPEAKING: Final = frozenset(
     f"twilio.{name}" for name in ("voice", "outbound_voice", "voice_fallback", "after_stream", "dial_result")
 )
 """Requests whose answer a caller hears."""
+
+HANG_UP_S: Final = 1.5
+"""How long a hang-up by a process that stops may hold up the close of the call's sockets."""
 
 NOBODY: Final = frozenset({"busy", "no-answer", "failed", "canceled"})
 """DialCallStatus of a human who did not take the call."""
@@ -173,12 +177,20 @@ class Desk:
         entry["after_stream_at"] = time.monotonic()
         return self._answers.end_of_line(entry)
 
-    def hand_over(self, rest: TwilioRest, entry: Entry) -> bool:
-        """Pass a live call to its human without being asked, for a process that stops; whether that worked."""
+    def tell(self, rest: TwilioRest, entry: Entry) -> bool:
+        """Pass a live call to its human, or hang it up, without being asked; whether that worked.
+
+        For a process that stops: what Twilio asks after the stream may reach the next one, which knows no such call.
+        """
+        call_sid = entry["call_sid"]
         try:
-            rest.redirect(entry["call_sid"], self._answers.dial_twiml(entry))
+            if stream_registry.handed_over(entry):
+                rest.redirect(call_sid, self._answers.dial_twiml(entry))
+            else:
+                with gevent.Timeout(HANG_UP_S, UnreachableError(f"call {call_sid}: no answer in time")):
+                    rest.hang_up(call_sid)
         except TwilioRestError as error:
-            log.warning("not handed over over REST: %s", error, extra={"call_sid": entry["call_sid"]})
+            log.warning("Twilio could not be told what follows: %s", error, extra={"call_sid": call_sid})
             return False
         return True
 

@@ -51,6 +51,7 @@ class Entry(TypedDict):
     ended: bool
     """The flag that the call's loop polls."""
     end_reason: EndReason | None
+    """This and the next are known before `ended` is set where Twilio is being told of that end."""
     ended_at: float | None
     terminal_at: float | None
     """When Twilio's terminal status came."""
@@ -282,8 +283,8 @@ def end(call_sid: str, reason: EndReason, *, after_stream: AfterStream = "hang_u
     if entry is None or entry["ended"]:
         return False
     entry["ended"] = True
-    entry["end_reason"] = reason
-    entry["ended_at"] = time.monotonic()
+    if entry["end_reason"] is None:  # else it is decided, and Twilio was being told of it
+        entry["end_reason"], entry["ended_at"] = reason, time.monotonic()
     entry["after_stream"] = after_stream
     entry["token"] = None
     wake = entry["wake"]

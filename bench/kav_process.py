@@ -4,7 +4,6 @@ import os
 import resource
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from bench.webhook import AUTH_TOKEN
+from rehearsal.ports import free_port
 
 ROOT = Path(__file__).parent.parent
 BOOT_S = 30.0
@@ -39,7 +39,7 @@ class KavProcess:
     def __init__(self, model_port: int, ca_file: Path | None = None) -> None:
         self.core, own_core = CORES
         self._folder = Path(tempfile.mkdtemp(prefix="kav-bench-"))
-        self.port = _free_port()
+        self.port = free_port()
         scheme = "wss" if ca_file else "ws"
         environment = {
             "PATH": os.environ["PATH"],
@@ -120,12 +120,6 @@ class KavProcess:
 def _wrapper() -> list[str]:
     """A profiler to start Kav under, e.g. KAV_BENCH_WRAPPER="py-spy record -o out.svg --"."""
     return os.environ.get("KAV_BENCH_WRAPPER", "").split()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def allow_many_descriptors() -> None:

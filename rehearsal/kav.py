@@ -8,7 +8,6 @@ async with KavProcess({"OPENAI_REALTIME_URL": model.url, ...}) as kav:
 import asyncio
 import os
 import signal
-import socket
 import sys
 import tempfile
 import time
@@ -19,19 +18,13 @@ from typing import Any, Self
 
 import aiohttp
 
+from rehearsal.ports import free_port
+
 ROOT = Path(__file__).parent.parent
 LEASH = Path(__file__).with_name("leash.py")
 UP_WITHIN_S = 20.0
 DOWN_WITHIN_S = 30.0
 API_TOKEN = "the-operators-token"
-
-
-def free_port() -> int:
-    """Return a port of loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class KavDied(Exception):

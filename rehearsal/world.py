@@ -21,10 +21,11 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from rehearsal.kav import KavProcess, free_port
+from rehearsal.kav import KavProcess
 from rehearsal.model import Faults, ModelServer, ModelSession, ObedientScript, Script, SessionInfo, Tuning
 from rehearsal.model.mulaw import hum
 from rehearsal.model.script import Speak
+from rehearsal.ports import free_port
 from rehearsal.tools import SECRETS, ToolServer
 from rehearsal.twilio import ACCOUNT_SID, NUMBER, Call, CallScript, Twilio
 

@@ -3,11 +3,12 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
+
+from rehearsal.ports import free_port
 
 DEBIAN = Path("/usr/lib/postgresql")
 READY_S = 30
@@ -32,9 +33,7 @@ class Postgres:
         self._folder, self._bin = folder, bin_folder
         self._data = folder / "data"
         self._process: subprocess.Popen[bytes] | None = None
-        with closing(socket.socket()) as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
         self._prepare()
 
     def url(self, database: str = "postgres") -> str:

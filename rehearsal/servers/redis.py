@@ -6,9 +6,9 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import closing
 
 from rehearsal.kav import LEASH
+from rehearsal.ports import free_port
 
 READY_S = 10
 
@@ -23,9 +23,7 @@ class RedisServer:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
-        with closing(socket.socket()) as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
 
     def start(self) -> None:

@@ -95,6 +95,8 @@ def read(world: World, call_sid: str) -> Record:
     connection = sqlite3.connect(f"file:{world.kav.database}?mode=ro", uri=True)
     connection.row_factory = sqlite3.Row
     try:
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'streams'").fetchall():
+            return Record({}, [])  # it has just come up
         calls = connection.execute("SELECT * FROM calls WHERE call_sid = ?", (call_sid,)).fetchall()
         streams = connection.execute("SELECT * FROM streams WHERE call_sid = ? ORDER BY opened_at", (call_sid,))
         return Record(dict(calls[0]) if calls else {}, [dict(stream) for stream in streams])

@@ -11,6 +11,7 @@ import pytest
 
 from realtime_prompt_builder import load_phrases
 from rehearsal.kav import KavProcess
+from rehearsal.model import CallTool
 from rehearsal.model.mulaw import hum
 from rehearsal.twilio import CallScript, Human, Line
 from rehearsal.twilio.signing import signed_headers
@@ -26,6 +27,7 @@ from tests.line.test_transfer import ASKS_FOR_A_PERSON
 PHRASES = load_phrases()
 LAST_WORDS, APOLOGY, BUSY = (PHRASES.text(phrase, "he") for phrase in ("shutdown", "apology", "busy"))
 HUMAN = "+97231110009"
+SAYS_GOODBYE = CallTool("end_call", {"language": "he"})
 
 
 def world(drain_s: float, **settings: str) -> World:
@@ -44,8 +46,11 @@ def said_by_the_bot(talk: Talk) -> list[str]:
 # The drain is over
 
 
-async def test_the_apology_is_spoken_by_the_bot_and_then_the_stream_is_closed() -> None:
+@pytest.mark.parametrize("away", [False, True], ids=["Twilio is told", "Twilio asks"])
+async def test_the_apology_is_spoken_by_the_bot_and_then_the_stream_is_closed(*, away: bool) -> None:
     async with world(0.5) as stopping:
+        if away:
+            stopping.twilio.rest.fail(503, count=9, path="/Calls/")
         talks = await asyncio.gather(*(talking(stopping) for _ in range(3)))
         since = time.monotonic()
         for _ in range(3):  # Heroku may say it more than once
@@ -55,9 +60,11 @@ async def test_the_apology_is_spoken_by_the_bot_and_then_the_stream_is_closed() 
             await talk.call.until_socket_closed()
             assert talk.call.socket.eof_at is not None
             assert 0.5 + 1.5 <= talk.call.socket.eof_at - since <= 0.5 + 7, "told, and heard to the end"
-            assert talk.call.socket.close_code == 1001
+            assert talk.call.socket.close_frame_at is not None
+            assert talk.call.socket.close_code == 1001 or not away
             await talk.call.until_ended()
-            assert (talk.call.said, talk.call.verbs) == ([], ["Connect", "Hangup"]), "Twilio has nothing to add"
+            assert talk.call.said == [], "Twilio has nothing to add"
+            assert talk.call.verbs == (["Connect", "Hangup"] if away else ["Connect"])
         assert await stopping.kav.ended(10) == 0
         for talk in talks:
             found = read(stopping, talk.call.sid)
@@ -179,6 +186,29 @@ async def test_where_rest_fails_the_hand_over_is_asked_for_as_ever() -> None:
         await call.until(lambda: call.dialled == [HUMAN])
         await call.until_reported()
         assert await stopping.kav.ended(8) == 0
+
+
+@pytest.mark.parametrize("away", [False, True], ids=["told", "asks"])
+async def test_who_heard_the_goodbye_hears_no_apology_of_the_next_process(*, away: bool) -> None:
+    async with World({"DRAIN_SECONDS": "15", "VAD_SILENCE_MS": "200"}) as stopping:
+        call = await stopping.call(Judging([SAYS_GOODBYE]), CallScript(asks_after_stream=away), to=LOCKSMITH)
+        talk = Listening(call, await stopping.session_of(call))
+        await call.until(lambda: talk.heard_ms_of(noise(1, 300)) == 300)
+        if away:
+            stopping.twilio.rest.fail(503, count=3, path=call.sid)
+        stopping.kav.signal(signal.SIGTERM)
+        await _draining(stopping)
+        await call.say(SPEECH)
+        await call.until_socket_closed()
+        await call.until_reported()
+        assert talk.heard_ms_of(noise(2, 300)) == 300, "the goodbye was heard to its end"
+        assert call.said == []
+        asked = [request for request in stopping.twilio.rest.requests if call.sid in request.path]
+        assert {request.form["Status"][0] for request in asked} == {"completed"}
+        assert [request.status for request in asked] == ([503] * len(asked) if away else [200])
+        assert await stopping.kav.ended(8) == 0
+        found = read(stopping, call.sid).call
+        assert (found["end_reason"], found["terminal_status"]) == ("goodbye", "completed")
 
 
 async def test_a_human_whom_another_process_rang_in_vain_leaves_the_caller_with_words() -> None:

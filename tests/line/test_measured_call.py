@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from typing import Any
@@ -34,8 +35,11 @@ async def world() -> AsyncIterator[World]:
 
 def cost_micro_usd(session: ModelSession) -> int:
     """What the call cost by the model's own count, by hand: tokens, and seconds of what it transcribed."""
-    tokens = sum((_tokens(event["response"]["usage"]) for event in session.journal.of("response.done")), Decimal(0))
-    heard = session.journal.of("conversation.item.input_audio_transcription.completed")
+    hung_up_at = session.peer.close_frame_at or time.monotonic()  # what it said after that, nobody heard
+    said = [event for at, event in session.sent if at < hung_up_at]
+    done = [event["response"] for event in said if event["type"] == "response.done"]
+    tokens = sum((_tokens(response["usage"]) for response in done), Decimal(0))
+    heard = [event for event in said if event["type"] == "conversation.item.input_audio_transcription.completed"]
     seconds = sum(Decimal(str(event["usage"]["seconds"])) for event in heard)
     return round(tokens) + round(seconds * MINUTE * 1_000_000 / 60)
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from rehearsal.kav import ROOT, KavProcess, free_port
+from rehearsal.kav import ROOT, KavProcess
+from rehearsal.ports import free_port
 from rehearsal.scenario import ScenarioError, load
 from rehearsal.start import chosen_port, has_key
 
