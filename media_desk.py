@@ -3,7 +3,7 @@
 import hmac
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, cast
@@ -24,7 +24,7 @@ from kav.log import about
 from kav.records import Records
 from kav.settings import Settings
 from kav.wire import twilio_media
-from kav.wire.connector import Connector
+from kav.wire.connector import Connector, Route
 from kav.wire.http_tools import HttpTools
 from kav.wire.model_leg import ModelLeg
 from kav.wire.websocket import POLICY_VIOLATION, WebSocket
@@ -124,9 +124,9 @@ class MediaDesk:
                 entry["streamed_at"] = time.monotonic()
                 self._records.save_call(entry["call_sid"], started_at=datetime.now(UTC), line=entry["line"])
             rules = self._rules(entry)
-            leg, connect = self._claim_leg(entry), partial(self._leg, entry, attempts=2, insists=True)
+            leg, another = self._claim_leg(entry), partial(self._another_leg, entry)
             stream = Stream(
-                ws, start.stream_sid, entry, leg, connect, rules, flow, self._phrases, self._tools, self._teller
+                ws, start.stream_sid, entry, leg, another, rules, flow, self._phrases, self._tools, self._teller
             )
             entry["stream"], entry["wake"] = stream, stream.stop
             self.live.add(stream)
@@ -173,10 +173,16 @@ class MediaDesk:
     def _claim_leg(self, entry: Entry) -> ModelLeg:
         """Return the prewarmed leg if it is any good, else a new one: a refusal may have been a passing one."""
         leg, entry["model"] = cast("ModelLeg | None", entry["model"]), None
-        tried = not stream_registry.sharing().many
-        return leg if leg is not None and leg.lost is None else self._leg(entry, attempts=1 if tried else 2)
+        if leg is not None and leg.lost is None:
+            return leg
+        prewarmed = not stream_registry.sharing().many
+        return self._leg(entry, attempts=1 if prewarmed else 2, tried=leg.tried if leg is not None else ())
 
-    def _leg(self, entry: Entry, attempts: int, *, insists: bool = False) -> ModelLeg:
+    def _another_leg(self, entry: Entry, lost: ModelLeg) -> ModelLeg:
+        """Return a leg for a call whose own was lost in the middle of it."""
+        return self._leg(entry, attempts=2, insists=True, tried=lost.tried)
+
+    def _leg(self, entry: Entry, attempts: int, *, insists: bool = False, tried: Iterable[Route] = ()) -> ModelLeg:
         return ModelLeg(
             entry["call_sid"],
             self._connector,
@@ -185,6 +191,7 @@ class MediaDesk:
             self._settings.MODEL_CONNECT_TIMEOUT_S,
             attempts=attempts,
             insists=insists,
+            tried=tried,
         )
 
     def _model_session(self, flow: Flow) -> dict[str, Any]:

@@ -85,7 +85,7 @@ class Stream:
         stream_sid: str,
         entry: Entry,
         leg: ModelLeg,
-        connect: Callable[[], ModelLeg],
+        another_leg: Callable[[ModelLeg], ModelLeg],
         rules: CallRules,
         flow: Flow,
         phrases: prompt.Phrases,
@@ -97,7 +97,7 @@ class Stream:
         self._ws = ws
         self.entry = entry
         self._leg = leg
-        self._connect = connect
+        self._another_leg = another_leg
         self._retells = False
         """The model is a new one, to which what was said is told first of all."""
         self._flow = flow
@@ -258,7 +258,7 @@ class Stream:
         """Another connection takes the place of one that is lost; what the old one may still say means nothing."""
         log.warning("model lost; connecting once more", extra={"call_sid": self.call_sid})
         self._leg.disown()
-        self._leg, self._retells = self._connect(), True
+        self._leg, self._retells = self._another_leg(self._leg), True
         self._leg.claim(self)
 
     def _play(self, action: actions.PlayAudio) -> None:

@@ -106,7 +106,7 @@ class Conversation:
         """
         last = pending[-1] if pending else None
         again = last is not None and last.kind == "phrase" and (unheard or last.phrase in LAST_WORDS)
-        return replace(last, attempts=0) if again and last is not None else self.opening("resumed")
+        return last if again and last is not None else self.opening("resumed")
 
     def judge_again(self) -> Reply:
         """Return the judgement of a turn whose own was cut off, for the question that is open now."""

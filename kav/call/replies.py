@@ -206,6 +206,8 @@ class Replies:
         """The model is lost: nothing is under way or owed any more; return what was still to be said, in order."""
         live = self.response if self.response is not None and not self.response.dead else None
         pending = [*([live.reply] if live is not None else []), *self._owed]
+        for reply in pending:
+            reply.attempts, reply.blocked_at = 0, None  # another model has tries of its own
         self.held, self.response, self._owed, self._foreign, self._tools = True, None, [], {}, {}
         self._retry_at = 0.0
         return pending
@@ -229,13 +231,13 @@ class Replies:
         return [RequestResponse(key, reply.kind, reply.phrase, reply.text, reply.language, reply.directive, tools)]
 
     def _again(self, at: float, reply: Reply, why: str) -> list[Action]:
-        """Ask once more for a reply that came to nothing; then give up, for silence is no answer."""
+        """Ask once more for a reply that came to nothing; then give up the model, and still owe it: no silence."""
         reply.attempts += 1
+        self._owed.insert(0, reply)
         if reply.attempts >= ATTEMPTS:
             return [GIVE_UP]
         if why in RATE_LIMIT_CODES:
             self._retry_at = at + RATE_LIMIT_RETRY_S
-        self._owed.insert(0, reply)
         return self.ask(at)
 
     def silence(self, at: float) -> list[Action]:
@@ -277,6 +279,7 @@ class Replies:
         if response.dead:
             return self.ask(event.at)
         if event.status == "failed" and event.detail in FATAL_CODES:
+            self._owed.insert(0, response.reply)
             return [GIVE_UP]
         if not response.called_tools and (event.status == "failed" or not response.spoke):
             return self._again(event.at, response.reply, event.detail)
@@ -304,10 +307,8 @@ class Replies:
             return []
         reply = response.reply
         reply.blocked_at = at if reply.blocked_at is None else reply.blocked_at
-        if at - reply.blocked_at >= self._reply_timeout_s:
-            return [GIVE_UP]
         self._owed.insert(0, reply)
-        return []
+        return [GIVE_UP] if at - reply.blocked_at >= self._reply_timeout_s else []
 
     def _mine(self, response_id: str) -> Response | None:
         response = self.response

@@ -162,16 +162,18 @@ class Connector:
         tls = tls or ssl.create_default_context()
         self._routes = [Route(endpoint, timeout_s, rest_s, tls) for endpoint in endpoints]
 
-    def choose(self, tried: Collection[Route] = (), *, insists: bool = False) -> Route:
+    def choose(self, tried: Sequence[Route] = (), *, insists: bool = False) -> Route:
         """Return whom to ask: somebody who was not `tried`, has not failed, and does not want to be asked less.
 
+        `tried`: whom this call has asked in vain, in order; where that is everybody, who was asked longest ago.
         `insists`: a caller is in the middle of a call, for whom a try is better than none.
 
         Raises:
             LeftAlone: everybody has failed again and again; the message says for how long they are left alone.
         """
         now = time.monotonic()
-        by_hope = sorted(self._routes, key=lambda route: (route in tried, route.breaker.is_limited(now)))
+        asked = {route: number for number, route in enumerate(tried, start=1)}
+        by_hope = sorted(self._routes, key=lambda route: (asked.get(route, 0), route.breaker.is_limited(now)))
         chosen = next((route for route in by_hope if route.breaker.allows(now)), by_hope[0] if insists else None)
         if chosen is None:
             rest_s = min(route.breaker.rests_s(now) for route in self._routes)

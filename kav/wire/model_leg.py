@@ -7,6 +7,7 @@ claimed by the stream. Its greenlet is the one that reads the model's socket. De
 import logging
 import time
 from collections import deque
+from collections.abc import Iterable
 from typing import Any, ClassVar, Final, Protocol
 
 import gevent
@@ -68,17 +69,18 @@ class ModelLeg:
         *,
         attempts: int = 1,
         insists: bool = False,
+        tried: Iterable[Route] = (),
     ) -> None:
         """`attempts`: how often to connect at the most; at the same endpoint only while a stream is waiting.
 
-        `insists`: the caller is in the middle of a call.
+        `insists`: the caller is in the middle of a call. `tried`: whom the call has asked in vain before.
         """
         self._call_sid = call_sid
         self._connector = connector
         self._session = session
         self._caller = caller
         self._timeout_s = configure_timeout_s
-        self._attempts, self._insists = attempts, insists
+        self._attempts, self._insists, self._tried = attempts, insists, list(tried)
         self._route: Route | None = None
         self._blamed = self._proved = False
         """Whether the endpoint was told that this connection came to nothing, or that it did what it was asked."""
@@ -97,6 +99,11 @@ class ModelLeg:
     def model(self) -> str:
         """Which model is behind the connection; empty while there is none."""
         return self._route.model if self._route is not None else ""
+
+    @property
+    def tried(self) -> tuple[Route, ...]:
+        """Whom the call has asked in vain, in order: nobody, once an answer has come to its end."""
+        return () if self._proved else tuple(self._tried)
 
     def claim(self, listener: Listener) -> None:
         """Hand the leg to a stream, which is told at once what it has missed."""
@@ -176,12 +183,12 @@ class ModelLeg:
 
         While a stream is waiting the same one is asked once more: a refusal may have been a passing one.
         """
-        until, tried = time.monotonic() + self._timeout_s, list[Route]()
+        until = time.monotonic() + self._timeout_s
         while True:
-            route = self._connector.choose(tried, insists=self._insists)
-            tried.append(route)
+            route = self._connector.choose(self._tried, insists=self._insists)
+            self._tried.append(route)
             self._attempts -= 1
-            spare = self._attempts > 0 and self._connector.has_another(tried)
+            spare = self._attempts > 0 and self._connector.has_another(self._tried)
             left_s = until - time.monotonic()
             try:
                 return self._attempt(route, left_s / 2 if spare else left_s)
