@@ -269,7 +269,7 @@ def test_a_call_that_twilio_refuses_may_be_placed_again(operator: Operator) -> N
 
 @pytest.mark.parametrize("fault", [401, 429])
 def test_a_twilio_that_does_not_place_calls_is_told_as_such(operator: Operator, fault: int) -> None:
-    operator.api.faults = [fault]
+    operator.api.faults = [fault] * 3  # as often as Kav tries
     assert refusal(operator.place(), 502) == "twilio_failed"
 
 

@@ -4,10 +4,12 @@ import logging
 from base64 import b64encode
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from twilio.base.exceptions import TwilioException, TwilioServiceException  # type: ignore[import-untyped]  # untyped
 from twilio.http.response import Response  # type: ignore[import-untyped]  # ships no types
+from twilio.rest import Client  # type: ignore[import-untyped]  # ships no types
 
 from kav.settings import Settings
 from kav.wire.twilio_rest import (
@@ -115,11 +117,63 @@ def test_a_call_that_twilio_was_never_asked_for_or_refused_was_not_placed(
 ) -> None:
     with pytest.raises(UnreachableError):
         connect("http://127.0.0.1:1", pauses).place_call(CALL)
-    for fault, error in {429: UnreachableError, 401: RefusedCredentialsError, 400: RefusedRequestError}.items():
+    assert len(pauses) == TRIES - 1
+    for fault, error in {401: RefusedCredentialsError, 400: RefusedRequestError}.items():
         api.faults = [fault]
         with pytest.raises(error, match="the call to …4567"):
             rest.place_call(CALL)
-    assert len(api.seen) == 3
+    assert (len(api.seen), len(pauses)) == (2, TRIES - 1)
+
+
+def test_a_call_that_was_one_too_many_just_now_is_placed_a_moment_later_and_once(
+    api: TwilioApi, rest: TwilioRest, pauses: list[float]
+) -> None:
+    api.faults = [429] * (TRIES - 1)
+    assert rest.place_call(CALL) == "CA7"
+    assert (len(api.seen), len(pauses)) == (TRIES, TRIES - 1)
+    api.faults = [429] * TRIES
+    with pytest.raises(UnreachableError, match="the call to …4567: Twilio answered 429"):
+        rest.place_call(CALL)
+    assert len(api.seen) == 2 * TRIES
+
+
+def test_a_call_whose_first_request_found_nobody_is_placed_by_the_next(api: TwilioApi, pauses: list[float]) -> None:
+    settings = Settings(_env_file=None, TWILIO_ACCOUNT_SID=ACCOUNT, TWILIO_AUTH_TOKEN=TOKEN)  # type: ignore[call-arg, arg-type]  # as above
+    asked = iter(["http://127.0.0.1:1", api.url])
+    rest = TwilioRest(settings, sleep=pauses.append)
+
+    def create(client: Client) -> Any:  # noqa: ANN401 - the package's resources are untyped
+        client.api.base_url = next(asked)
+        return client.messages.create(to=NUMBER, from_=NUMBER, body="once")
+
+    rest.ask("the SMS", create, once=True)
+    assert (len(api.seen), len(pauses)) == (1, 1)
+
+
+def test_a_redirect_that_was_one_too_many_just_now_is_asked_for_again(
+    api: TwilioApi, rest: TwilioRest, pauses: list[float]
+) -> None:
+    api.calls["CA1"], api.faults = {"status": "in-progress"}, [429]
+    rest.redirect("CA1", "<Response/>")
+    assert [form for _, _, form, _ in api.seen] == [{"Twiml": "<Response/>"}] * 2
+    assert len(pauses) == 1
+
+
+@pytest.mark.parametrize("fault", [500, 503])
+def test_a_redirect_that_may_have_worked_is_not_repeated(
+    api: TwilioApi, rest: TwilioRest, pauses: list[float], fault: int
+) -> None:
+    api.calls["CA1"], api.faults = {"status": "in-progress"}, [fault]
+    with pytest.raises(UnknownOutcomeError):
+        rest.redirect("CA1", "<Response/>")
+    assert (len(api.seen), pauses) == (1, [])
+
+
+def test_whom_somebody_waits_for_begins_no_try_too_late(api: TwilioApi, rest: TwilioRest, pauses: list[float]) -> None:
+    api.faults = [429]
+    with pytest.raises(UnreachableError):
+        rest.ask("call CA1", lambda client: client.calls("CA1").fetch(), patience_s=0)
+    assert (len(api.seen), pauses) == (1, [])
 
 
 @pytest.mark.parametrize("fault", [429, 500, 503])

@@ -14,6 +14,7 @@ Under monkey patching every request is cooperative, for the twilio package speak
 
 import json
 import logging
+import math
 import random
 import time
 from collections.abc import Callable
@@ -173,7 +174,7 @@ class TwilioRest:
             _ = (client.calls("CA0"), client.incoming_phone_numbers, client.api.accounts, client.messages)
 
     def place_call(self, call: NewCall) -> str:
-        """Place a call; returns its sid. Asked once only, for the same request again would be a second call.
+        """Place a call; returns its sid. Carried out once only, for the same request again would be a second call.
 
         The status callback tells of every stage. Machine detection is asynchronous, so nobody waits for it.
 
@@ -199,12 +200,13 @@ class TwilioRest:
         return HangUp.ENDED
 
     def redirect(self, call_sid: str, twiml: str) -> None:
-        """Let a live call go on with `twiml`. Asked once only: the same again would begin it anew.
+        """Let a live call go on with `twiml`. Carried out once only: the same again would begin it anew.
 
         Raises:
             TwilioRestError: the call may, or may not, have gone on with it.
         """
-        self.ask(f"call {call_sid}", lambda client: client.calls(call_sid).update(twiml=twiml), once=True)
+        whom = f"call {call_sid}"
+        self.ask(whom, lambda client: client.calls(call_sid).update(twiml=twiml), once=True, patience_s=TIMEOUT_S)
 
     def fetch_status(self, call_sid: str) -> tuple[str, int | None] | None:
         """A call's status and its duration in seconds (None while it has none); None for an unknown call."""
@@ -250,11 +252,19 @@ class TwilioRest:
         account = self.ask("the account", lambda client: client.api.accounts(client.account_sid).fetch())
         return Account(str(account.sid), str(account.status), _date(self._last_date))
 
-    def ask(self, whom: str, request: Callable[[Client], T], *, once: bool = False) -> T:
-        """Ask until there is an answer that trying again would not change, TRIES times at most; or `once`."""
+    def ask(self, whom: str, request: Callable[[Client], T], *, once: bool = False, patience_s: float = math.inf) -> T:
+        """Ask until there is an answer that trying again would not change, TRIES times at most.
+
+        Args:
+            whom: what it is about, for the error.
+            request: what to ask of the package's client.
+            once: carried out twice, it would be done twice; so only what was surely not done is tried again.
+            patience_s: no try begins later than this, in seconds, for somebody waits for what comes of it.
+        """
         if self._client is None:
             remedy = "set TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN to use Twilio's REST API"
             raise NoCredentialsError(f"{whom}: there is no account to ask with; {remedy}")
+        until = time.monotonic() + patience_s
         for tries_left in reversed(range(TRIES)):
             try:
                 return request(self._client)
@@ -262,7 +272,7 @@ class TwilioRest:
                 refusal = refusal_of(error)
                 if once and may_have_worked(error, refusal.status):
                     raise unknown(whom, refusal) from error
-                if once or not (tries_left and is_retryable(refusal.status)):
+                if not (tries_left and is_retryable(refusal.status) and time.monotonic() < until):
                     raise explain(whom, refusal) from error
             self._sleep(pause_s(TRIES - tries_left, random.random()))  # noqa: S311 - jitter, not a secret
         raise AssertionError("unreachable: the last try returns or raises")
@@ -274,13 +284,17 @@ class TwilioRest:
 def is_retryable(status: int) -> bool:
     """Whether the same request may succeed a moment later: no answer at all, too many requests, Twilio's own fault.
 
-    All of Kav's requests but one are idempotent, so an answer that was lost may be asked for again.
+    Most of Kav's requests are idempotent, so an answer that was lost may be asked for again; for the others see
+    `may_have_worked`.
     """
     return status in (0, 429) or status >= 500
 
 
 def may_have_worked(error: Exception, status: int) -> bool:
-    """Whether a request that failed may have been carried out: it was sent, and no readable answer says otherwise."""
+    """Whether a request that failed may have been carried out: it was sent, and no readable answer says otherwise.
+
+    429 says so: Twilio does nothing of what it turns away for there being too many requests.
+    """
     return status >= 500 or (status == 0 and not _never_sent(error))
 
 

@@ -22,6 +22,7 @@ def send_sms(rest: TwilioRest, to: str, from_: str, text: str) -> str:
             f"the SMS to {masked(to)}",
             lambda client: client.messages.create(to=to, from_=from_, body=text[:MAX_CHARS]),
             once=True,
+            patience_s=0,  # who sends it tries again, at a pace of their own
         )
     except UnknownOutcomeError as error:
         raise UnknownOutcomeError(f"the SMS to {masked(to)} may have been sent or not: Twilio did not say") from error
