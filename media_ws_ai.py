@@ -140,7 +140,7 @@ class Stream:
             ),
             actions.DeleteItem: lambda action: self._tell(realtime.item_delete(action.item_id)),
             actions.RunTool: self._tools.start,
-            actions.SendToolOutput: lambda action: self._tell(realtime.tool_output(action.call_id, action.output)),
+            actions.SendToolOutput: self._tell_output,
             actions.ProbeModel: lambda action: self._tell(realtime.item_retrieve(_order_item(action.key))),
             actions.ReconnectModel: self._reconnect,
             actions.EndCall: self._end_call,
@@ -225,6 +225,10 @@ class Stream:
             self._retells = False
             for number, item in enumerate(prompt.retold(self._talk, playing=not self._session.playhead.quiet_by(at))):
                 self._tell(realtime.message_item(f"retold{number}", item.role, item.text))
+            for run in prompt.retold_tools(self._talk):
+                self._tell(realtime.tool_call(run.call_id, run.name, run.arguments))
+                if run.duration_ms is not None:
+                    self._tell(realtime.tool_output(run.call_id, run.output))
         self._decide(events.ModelReady(at))
 
     def model_said(self, at: float, said: realtime.Said) -> None:
@@ -279,6 +283,11 @@ class Stream:
         if order:
             self._leg.send(realtime.message_item(_order_item(action.key), "system", order))
         self._leg.send(realtime.response_create(action.key, action.kind, action.tools, prompt.own_tools(self._flow)))
+
+    def _tell_output(self, action: actions.SendToolOutput) -> None:
+        """Give the model what a tool has brought; one that is not there yet is told with all the rest."""
+        if not self._retells:
+            self._tell(realtime.tool_output(action.call_id, action.output))
 
     def _end_call(self, action: actions.EndCall) -> None:
         after: stream_registry.AfterStream = "transfer" if action.reason == "transferred" else "hang_up"

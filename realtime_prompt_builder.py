@@ -14,8 +14,10 @@ from typing import Any, Final, Literal
 import yaml
 
 from kav.call.actions import RequestResponse
+from kav.call.chronicle import ToolRun
 from kav.call.conversation import Conversation
 from kav.call.flow import AnswerKind, Flow
+from kav.call.flow_lock import TOOLS as JUDGING_TOOLS
 from kav.call.flow_lock import Directive, Say
 from kav.call.variables import quotable
 from kav.settings import Settings
@@ -110,6 +112,7 @@ LANGUAGE_ARGUMENT: Final = {
 
 MAX_RETOLD_TURNS: Final = 40
 MAX_RETOLD_CHARS: Final = 400
+MAX_RETOLD_TOOLS: Final = 8
 """What a connection that takes another's place is told of the conversation: enough to go on from."""
 
 
@@ -324,6 +327,11 @@ def retold(talk: Conversation, *, playing: bool) -> list[Retold]:
     answers = [f"{answer.step}: {answer.value or 'none'}" for answer in talk.lock.answers.values()]
     noted = [Retold("system", f"Answered so far: {'; '.join(answers)}.")] if answers else []
     return [*said, *noted]
+
+
+def retold_tools(talk: Conversation) -> list[ToolRun]:
+    """Return the tools that a new connection is told of: those that brought something, or that are at work still."""
+    return [run for run in talk.chronicle.tools.values() if run.name not in JUDGING_TOOLS][-MAX_RETOLD_TOOLS:]
 
 
 def build_session(settings: Settings, flow: Flow) -> dict[str, Any]:

@@ -31,6 +31,8 @@ class Weathered(Script):
     def __init__(self, number: int, chance: random.Random) -> None:
         self.number, self._chance = number, chance
         self.spoken: list[bytes] = []
+        self.failures = 0
+        """How many of the next replies it fails at."""
 
     def heard(self, session: ModelSession) -> str:  # noqa: ARG002 - the transcriber wrote nothing down
         """An empty transcript."""
@@ -38,6 +40,9 @@ class Weathered(Script):
 
     def reply(self, request: ReplyRequest) -> Reply:
         """A judgement where one is required, else words with this call's own sound."""
+        if self.failures:
+            self.failures -= 1
+            return Reply(status="failed", error=("server_error", "The model failed at it."))
         if request.tool_choice == "required":
             tool = self._chance.choice(TOOLS)
             told = {"language": "he", "step": "problem", "value": f"caller {self.number}", "reason": "not_understood"}
@@ -84,6 +89,13 @@ class Talker:
             return
         peers = [session.peer for session in self.sessions if session.is_open] + ([] if deaf else [stream.peer])
         self.triggers[stream] = Trigger(self.call.sid, what, time.monotonic() + late_s, peers)
+
+    @property
+    def was_left_in_silence(self) -> bool:
+        """Whether it was answered, and ended by nobody else, and yet the caller heard neither the bot nor Twilio."""
+        call = self.call
+        answered = call.answered_at is not None and not self.triggers
+        return answered and not (call.heard_ms or call.said or call.dialled)
 
     def strange_bytes(self) -> int:
         """Bytes that the caller was sent and that are no sound of this call's."""

@@ -75,6 +75,15 @@ async def lose_the_model(kind: str, talker: Talker, chance: random.Random) -> bo
     return True
 
 
+async def fail_at_replies(talker: Talker, chance: random.Random) -> bool:
+    """The model takes the call, and fails at what it is asked for next."""
+    session = talker.live_session()
+    if session is None:
+        return False
+    talker.script.failures = chance.randint(1, 3)
+    return True
+
+
 async def talk_nonsense(kind: str, talker: Talker, chance: random.Random) -> bool:  # noqa: ARG001
     """The model sends what cannot be read."""
     session = talker.live_session()
@@ -130,6 +139,7 @@ OF_A_CALL: dict[str, Trouble] = {
         f"the model is lost: {how}": partial(lose_the_model, how)
         for how in ("fin", "reset", "close", "stall", "expire", "vanish")
     },
+    "the model fails at its replies": fail_at_replies,
     **{f"the model sends {what} garbage": partial(talk_nonsense, what) for what in ("text", "binary")},
     **{f"a hostile message: {kind}": partial(be_hostile, kind) for kind in KINDS if kind != "oversize"},
     "a second stream": intrude,

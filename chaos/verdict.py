@@ -91,6 +91,10 @@ def judge(report: Report, seen: Seen, looks: Looks) -> None:
     wrong = records.incomplete(seen.servers, seen.talkers, seen.still)
     records.show(seen.world, wrong)
     report.promise("calls whose record is not complete", len(wrong), 0, "calls")
+    silent = [talker for talker in seen.talkers if talker.was_left_in_silence]
+    for talker in silent[:3]:
+        print(f"    heard nothing: {talker.troubles}: {talker.call.story()}")
+    report.promise("callers whom Kav left without a word", len(silent), 0, "calls")
     report.promise("bytes heard of another call", sum(map(Talker.strange_bytes, seen.talkers)), 0, "bytes")
     foreign = {talker: frames for talker in seen.talkers if (frames := talker.foreign_frames())}
     for talker, frames in foreign.items():

@@ -203,12 +203,17 @@ class Replies:
         return live is not None and not live.dead and live.reply.kind == "judge" and not live.called_tools
 
     def reset(self) -> list[Reply]:
-        """The model is lost: nothing is under way or owed any more; return what was still to be said, in order."""
+        """The model is lost: nothing is under way or owed any more; return what was still to be said, in order.
+
+        A tool works on: what was asked of a business is done, and the next model is told what it brings.
+        """
         live = self.response if self.response is not None and not self.response.dead else None
         pending = [*([live.reply] if live is not None else []), *self._owed]
         for reply in pending:
             reply.attempts, reply.blocked_at = 0, None  # another model has tries of its own
-        self.held, self.response, self._owed, self._foreign, self._tools = True, None, [], {}, {}
+        for work in self._tools.values():
+            work.awaited = False
+        self.held, self.response, self._owed, self._foreign = True, None, [], {}
         self._retry_at = 0.0
         return pending
 

@@ -99,6 +99,12 @@ def item_retrieve(item_id: str) -> bytes:
     return msgspec.json.encode({"type": "conversation.item.retrieve", "item_id": item_id})
 
 
+def tool_call(call_id: str, name: str, arguments: str) -> bytes:
+    """Encode `conversation.item.create` of a function call that was made on a connection which is lost."""
+    item = {"type": "function_call", "call_id": call_id, "name": name, "arguments": arguments}
+    return msgspec.json.encode({"type": "conversation.item.create", "item": item})
+
+
 def tool_output(call_id: str, output: str) -> bytes:
     """Encode `conversation.item.create` of a function call's output."""
     item = {"type": "function_call_output", "call_id": call_id, "output": output}

@@ -2,11 +2,11 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 
 import pytest
 
-from rehearsal.model import CallTool, ModelSession, Reply, ReplyRequest, Say, Script
+from rehearsal.model import CallTool, Faults, ModelSession, Reply, ReplyRequest, Say, Script
 from rehearsal.tools import TOKEN
 from rehearsal.world import World
 from tests.line.ending import WAIT_S, record
@@ -54,9 +54,9 @@ class Asking(Script):
         return Reply([Say(words, audio=noise(self.voices, 300))], first_after_s=0.02)
 
 
-async def asked(world: World, script: Asking) -> Talk:
+async def asked(world: World, script: Asking, faults: Iterable[Faults] = ()) -> Talk:
     """A call to the clinic whose greeting was heard, and whose caller has asked something."""
-    call = await world.call(script, to=CLINIC)
+    call = await world.call(script, faults=faults, to=CLINIC)
     talk = Talk(call, await world.session_of(call))
     await call.until(lambda: talk.heard_ms_of(noise(1, 300)) == 300)
     await call.say(SPEECH)
@@ -166,3 +166,53 @@ async def test_a_tool_without_its_secret_is_named_at_boot_and_not_offered() -> N
         assert creates(talk)[2]["tool_choice"] == "none"
         assert world.tools.asked == []
         await talk.call.hang_up()
+
+
+def told_of_tools(session: ModelSession) -> list[tuple[str, str]]:
+    """What a model was told of tools that another has called: the calls, and what they brought."""
+    items = [item for item in session.conversation if item.type in ("function_call", "function_call_output")]
+    return [(item.type, item.arguments or item.output or "") for item in items]
+
+
+CALLED, BROUGHT = ("function_call", '{"day": "2026-11-24"}'), ("function_call_output", '{"free":["10:00"]}')
+
+
+async def test_a_tool_that_works_while_the_model_is_lost_is_asked_once_and_the_next_one_tells_the_answer(
+    world: World,
+) -> None:
+    world.tools.asked.clear()
+    world.tools.offer("/api/free-slots?day=2026-11-24", {"free": ["10:00"]}, after_s=1.5)
+    talk = await asked(world, Asking())
+    await talk.call.until(lambda: world.tools.times("/api/free-slots?day=2026-11-24") == 1)
+    talk.session.reset()
+    session = await world.session_of(talk.call, 2)
+    await session.wait_for("conversation.item.create")
+    await talk.call.until(lambda: BROUGHT in told_of_tools(session))
+    assert told_of_tools(session) == [CALLED, BROUGHT]
+    await talk.call.until(lambda: len(Talk(talk.call, session).asked("response.create")) == 2)
+    last = [event["item"] for event in Talk(talk.call, session).asked("conversation.item.create")][-1]
+    assert RESUME in last["content"][0]["text"], "the caller who asked is answered, and then comes the step"
+    assert world.tools.times("/api/free-slots?day=2026-11-24") == 1
+    await talk.call.hang_up()
+    assert await went_well(world, talk) is True
+
+
+async def test_a_tool_that_is_back_before_the_next_model_is_told_with_all_the_rest(world: World) -> None:
+    world.tools.offer("/api/free-slots?day=2026-11-24", {"free": ["10:00"]}, after_s=0.5)
+    talk = await asked(world, Asking(), faults=[Faults(), Faults(upgrade_after_s=1.2)])
+    times = world.tools.times("/api/free-slots?day=2026-11-24")
+    await talk.call.until(lambda: world.tools.times("/api/free-slots?day=2026-11-24") > times)
+    talk.session.reset()
+    session = await world.session_of(talk.call, 2)
+    await talk.call.until(lambda: told_of_tools(session) == [CALLED, BROUGHT])
+    await talk.call.hang_up()
+
+
+async def test_what_tools_have_brought_is_known_to_the_next_model(world: World) -> None:
+    world.tools.offer("/api/free-slots?day=2026-11-24", {"free": ["10:00"]})
+    talk = await asked(world, Asking())
+    await answered(talk)
+    talk.session.reset()
+    session = await world.session_of(talk.call, 2)
+    await talk.call.until(lambda: told_of_tools(session) == [CALLED, BROUGHT])
+    await talk.call.hang_up()
