@@ -15,7 +15,7 @@ from tests.line.asking import about, ask
 from tests.line.ending import fin, read, talking
 
 RESUMED, APOLOGY = (load_phrases().text(phrase, "he") for phrase in ("resumed", "apology"))
-NEVER_OPENS = CallScript(line=Line(signature="forged"))
+NEVER_OPENS = CallScript(line=Line(signature="forged", connect_after_s=1.0))
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from rehearsal.model import NEVER, Faults
 from rehearsal.model.mulaw import hum
 from rehearsal.twilio import CallScript, Line
 from rehearsal.world import World
-from tests.line.ending import Talk, read, talking
+from tests.line.ending import Talk, read, talking, until_healthy
 
 CALLS, AT_A_TIME = 200, 24
 SETTLED_WITHIN_S = 15.0
@@ -163,6 +163,7 @@ async def test_two_hundred_calls_ended_in_ten_ways_leave_nothing(
 
     talks = await asyncio.gather(*(one(WAYS[number % len(WAYS)]) for number in range(CALLS)))
     after = await settled(world, before)
+    await until_healthy(world, lambda figures: not figures["records"]["waiting"])
     reasons = Counter(reason for talk in talks for reason in read(world, talk.call.sid).reasons)
     show(capsys, f"{CALLS} calls ended in {len(WAYS)} ways: {dict(reasons)}", before, after)
     assert leaked(before, after) == {}

@@ -4,7 +4,7 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncIterator
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 import aiohttp
@@ -41,7 +41,7 @@ def cost_micro_usd(session: ModelSession) -> int:
     tokens = sum((_tokens(response["usage"]) for response in done), Decimal(0))
     heard = [event for event in said if event["type"] == "conversation.item.input_audio_transcription.completed"]
     seconds = sum(Decimal(str(event["usage"]["seconds"])) for event in heard)
-    return round(tokens) + round(seconds * MINUTE * 1_000_000 / 60)
+    return sum(int(part.to_integral_value(ROUND_HALF_UP)) for part in (tokens, seconds * MINUTE * 1_000_000 / 60))
 
 
 def _tokens(usage: dict[str, Any] | None) -> Decimal:
