@@ -40,7 +40,7 @@ import stream_registry
 import twilio_gate
 from call_admission import Admission
 from call_placed import RING_S, Placed
-from drain import drain
+from drain import LEAVE_S, drain
 from kav import commands, console, log
 from kav.after_call import AfterCall
 from kav.bearer import is_bearer
@@ -60,7 +60,10 @@ SHUTDOWN_GRACE_S = 2.0
 """How long each of the last things may take, after the drain: Heroku kills 30 s after SIGTERM."""
 
 RECORDS_S = 1.0
-"""What is kept for the records, whatever the others take."""
+"""What is kept for the records, whatever the others take; and as much again for the log to be read."""
+
+LOG_S = 1.0
+"""How long what is logged may take to be read when Kav could not even begin."""
 
 logger = logging.getLogger("kav")
 
@@ -266,14 +269,15 @@ def _leave(kav: Kav, server: WSGIServer, aftermath: "gevent.Greenlet[..., None]"
     tell = partial(kav.twilio.tell, kav.rest) if kav.rest.has_credentials else None
     countdown = drain(kav.media, tell, kav.settings.drain_s)
     kav.media.stop()
-    server.stop(timeout=countdown.take(SHUTDOWN_GRACE_S, leave_s=2 * RECORDS_S))
+    server.stop(timeout=countdown.take(SHUTDOWN_GRACE_S, leave_s=3 * RECORDS_S))
     kav.aftermath.stop()
     kav.admission.stop()
-    aftermath.join(countdown.take(SHUTDOWN_GRACE_S, leave_s=2 * RECORDS_S))
+    aftermath.join(countdown.take(SHUTDOWN_GRACE_S, leave_s=3 * RECORDS_S))
     if kav.shared is not None:
         kav.shared.stop()
-    kav.after_call.stop(countdown.take(SHUTDOWN_GRACE_S, leave_s=RECORDS_S))
-    kav.records.stop(max(RECORDS_S, countdown.take(SHUTDOWN_GRACE_S)))
+    kav.after_call.stop(countdown.take(SHUTDOWN_GRACE_S, leave_s=2 * RECORDS_S))
+    kav.records.stop(max(RECORDS_S, countdown.take(SHUTDOWN_GRACE_S, leave_s=RECORDS_S)))
+    log.drain(countdown.take(LEAVE_S))
 
 
 def main() -> int:
@@ -306,8 +310,7 @@ def leave(status: int) -> None:
     The database's native threads have hubs of their own, and an interpreter that tears itself down around those may
     crash on its last step, which a supervisor would take for a failure.
     """
-    log.drain()
-    sys.stderr.flush()
+    log.drain(LOG_S)
     os._exit(status)
 
 

@@ -5,6 +5,8 @@ A greenlet that wrote to a full pipe would hold up every call of the process. Ev
 
     log.init("INFO", as_json=True, secrets=("sk-...",))      # once, at boot
     log.about("CA...")                                       # what this greenlet logs from now on is about that call
+    logger.error(lost, extra={"keep": True})                 # all that is left of a record: dropped last of all
+    log.drain(5)                                             # once, at the end
 """
 
 import json
@@ -16,15 +18,24 @@ import time
 from collections.abc import Iterable
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from gevent import monkey
 
 MAX_LINES: Final = 10_000
 """Lines that may wait for a stuck reader; what comes beyond them is counted and dropped."""
 
-DRAIN_S: Final = 1.0
-"""How long the last lines may take to be written."""
+MAX_KEPT: Final = 80_000
+"""The same of lines that are to be kept: what the records' queue holds, twice over."""
+
+BATCH: Final = 16
+"""Lines that are written at once: fewer turns for the interpreter, and no more than some kilobytes in hand."""
+
+STUCK_S: Final = 1.0
+"""A reader that takes no line for so long is not waited for at the end."""
+
+LAST_LINE_S: Final = 0.25
+"""What is kept of the time for the line that says how many could not be written."""
 
 MAX_CALL_SID: Final = 64
 
@@ -46,7 +57,7 @@ _BEFORE: Final = (
 _AFTER: Final = r"(?![A-Za-z\d_])(?!\.\d)"
 
 _NUMBER: Final = re.compile(
-    rf"{_BEFORE}(?:"
+    rf"(?=[+%(\d]){_BEFORE}(?:"  # first the cheapest look: most of a line is no digit
     rf"(?:\+|%2[Bb])\d{{9,15}}{_AFTER}|"  # +972501234567, whatever number follows
     rf"(?:\+|%2[Bb])[ ]?\d(?:{_NEXT}){{6,14}}"  # +972 (0)50-123 4567
     rf"|\(?00[1-9](?:{_NEXT}){{8,14}}"  # 00972 50 1234567
@@ -84,36 +95,108 @@ def _mask(found: "re.Match[str]") -> str:
 
 
 class QueueHandler(logging.Handler):
-    """Formats a record and hands it over."""
+    """Formats a record and hands it over; one that is to be kept is formatted only when it is written.
+
+    There may be tens of thousands of those at once, when Kav stops without its database.
+    """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         super().__init__()
-        self.lines: queue.SimpleQueue[str] = _NativeQueue()
+        self.lines: queue.SimpleQueue[Any] = _NativeQueue()
+        """Texts, and records that become text when they are written."""
         self.dropped = 0
+        self._queued = self._done = 0
+        self._closing = self._closed = False
         self._secrets = tuple(secret for secret in secrets if len(secret) >= SHORTEST_SECRET)
-        self.addFilter(self._complete)
+        self.addFilter(_named)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Queue one line."""
-        if self.lines.qsize() >= MAX_LINES:
+        keep = getattr(record, "keep", False)
+        if self.lines.qsize() >= (MAX_KEPT if keep else MAX_LINES):
             self.dropped += 1
             return
-        self.lines.put(self.format(record))
+        self._queued += 1
+        self.lines.put(record if keep else self.format(record))
 
-    def _complete(self, record: logging.LogRecord) -> bool:
-        """Name the record's call, and leave out what no log may hold."""
-        record.call_sid = str(getattr(record, "call_sid", None) or _call_sid.get())[:MAX_CALL_SID].translate(
-            _NO_CONTROL
-        )
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record's line, without what no log may hold."""
         record.msg, record.args = self._clean(record.getMessage()).translate(_NO_CONTROL), None
         if record.exc_info and record.exc_info[0] is not None:
             record.exc_text = self._clean(_FORMATTER.formatException(record.exc_info))
-        return True
+        return super().format(record)
 
     def _clean(self, text: str) -> str:
         for secret in self._secrets:
             text = text.replace(secret, "[secret]")
         return masked(text)
+
+    # The thread that writes
+
+    def write(self) -> None:
+        """Write what is queued, for as long as the process lives or until it cannot wait any more."""
+        while not self._closing:
+            taken = self._take()
+            self._put("".join(f"{self._text(line)}\n" for line in taken), len(taken))
+            self._done += len(taken)
+        self._say_what_is_left()
+        self._closed = True
+
+    def _take(self) -> list[str | logging.LogRecord]:
+        taken = [self.lines.get()]
+        while len(taken) < BATCH and not self.lines.empty():
+            taken.append(self.lines.get())
+        return taken
+
+    def _text(self, line: str | logging.LogRecord) -> str:
+        if isinstance(line, str):
+            return line
+        try:
+            return self.format(line)
+        except Exception as error:  # noqa: BLE001 - the thread's root: one bad line must not end all others
+            return f"a line could not be put into words: {type(error).__name__}"
+
+    def _put(self, text: str, lines: int) -> None:
+        try:
+            sys.stderr.write(text)
+            sys.stderr.flush()
+        except OSError:  # whoever read them is gone
+            self.dropped += lines
+
+    def _say_what_is_left(self) -> None:
+        left = [self.lines.get() for _ in range(self.lines.qsize())]
+        if not left:
+            return
+        kept = sum(not isinstance(line, str) for line in left)
+        told = {"event": "lines_not_written", "lines": len(left), "records": kept, "dropped_before": self.dropped}
+        last = {"name": __name__, "levelno": logging.ERROR, "levelname": "ERROR", "call_sid": "-"}
+        self._put(self.format(logging.makeLogRecord(last | {"msg": json.dumps(told)})) + "\n", 1)
+
+    # The end
+
+    def drain(self, within_s: float) -> None:
+        """Wait until all is written, while somebody reads it; then have it said, once, how much was not."""
+        if self._closing:
+            return
+        until, done, moved_at = time.monotonic() + within_s - LAST_LINE_S, self._done, time.monotonic()
+        while self._unwritten and time.monotonic() < min(until, moved_at + STUCK_S):
+            time.sleep(0.01)
+            if self._done != done:
+                done, moved_at = self._done, time.monotonic()
+        if self._unwritten:
+            self._closing, until = True, time.monotonic() + LAST_LINE_S
+            while not self._closed and self._unwritten and time.monotonic() < until:
+                time.sleep(0.01)
+
+    @property
+    def _unwritten(self) -> int:
+        return 0 if self._closed else self._queued - self._done
+
+
+def _named(record: logging.LogRecord) -> bool:
+    """Let a record name its call."""
+    record.call_sid = str(getattr(record, "call_sid", None) or _call_sid.get())[:MAX_CALL_SID].translate(_NO_CONTROL)
+    return True
 
 
 class JsonFormatter(logging.Formatter):
@@ -149,17 +232,13 @@ def _object(text: str) -> dict[str, object] | None:
 _FORMATTER: Final = logging.Formatter("%(asctime)s %(levelname)s %(name)s %(call_sid)s %(message)s")
 
 
-def _write(lines: "queue.SimpleQueue[str]") -> None:
-    while True:
-        sys.stderr.write(lines.get() + "\n")
-        sys.stderr.flush()
+def drain(within_s: float) -> None:
+    """Wait, at most so long, for the lines that are still queued; called at the end.
 
-
-def drain() -> None:
-    """Wait a moment for the lines that are still queued; called once, at the end."""
-    until = time.monotonic() + DRAIN_S
-    while any(not handler.lines.empty() for handler in _handlers()) and time.monotonic() < until:
-        time.sleep(0.01)
+    Nobody waits for a reader that takes none. What could not be written is counted in a last line.
+    """
+    for handler in _handlers():
+        handler.drain(within_s)
 
 
 def dropped() -> int:
@@ -180,4 +259,4 @@ def init(level: str, *, as_json: bool = False, secrets: Iterable[str] = ()) -> N
     root.setLevel(level.upper())
     for name in ("websockets", "httpx2", "httpcore2", "openai", "urllib3"):  # they note every request and close
         logging.getLogger(name).setLevel(logging.WARNING)
-    _start_native_thread(_write, (handler.lines,))
+    _start_native_thread(handler.write, ())

@@ -8,6 +8,7 @@ import pytest
 import app
 import drain
 import stream_registry
+from kav import log
 from kav.settings import HEROKU_DRAIN_S, Settings
 
 HEROKU_KILLS_S = 30.0
@@ -41,6 +42,7 @@ def test_a_process_in_which_nothing_ever_finishes_is_gone_in_time(
     monkeypatch.setattr(drain, "time", clock)
     monkeypatch.setattr(drain, "gevent", clock)
     monkeypatch.setattr(stream_registry, "registry", {})
+    monkeypatch.setattr(log, "drain", clock.take_all)  # a reader that is slow to the last
     nothing = SimpleNamespace(stop=lambda: None)
     slow = SimpleNamespace(stop=clock.take_all, join=clock.take_all)
     media = SimpleNamespace(stop=lambda: None, sockets=1, live=set())

@@ -1,8 +1,11 @@
 """Guards the log: every line names its call and is one line; no number whole, no secret at all, whoever wrote it."""
 
+import io
 import json
 import logging
 import re
+import sys
+import threading
 from collections.abc import Callable, Iterator
 
 import gevent
@@ -182,3 +185,32 @@ def test_a_reader_that_is_stuck_costs_lines_and_never_time(handler: log.QueueHan
     for _ in range(log.MAX_LINES + 5):
         logger.info("x")
     assert (handler.lines.qsize(), handler.dropped) == (log.MAX_LINES, 5)
+
+
+def test_what_is_to_be_kept_has_room_when_nothing_else_has(handler: log.QueueHandler, logger: logging.Logger) -> None:
+    for _ in range(log.MAX_LINES):
+        logger.info("x")
+    for _ in range(log.MAX_KEPT - log.MAX_LINES + 3):
+        logger.info("lost", extra={"keep": True})
+    assert (handler.lines.qsize(), handler.dropped) == (log.MAX_KEPT, 3)
+
+
+class Bad:
+    """What cannot be put into words."""
+
+    def __str__(self) -> str:
+        raise ValueError
+
+
+def test_what_is_kept_is_written_as_clean_as_all_else_and_one_bad_line_ends_no_other(
+    handler: log.QueueHandler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", written)
+    for message in ("first", Bad(), "sk-very-secret of +972501234567\nsecond"):
+        handler.handle(logging.makeLogRecord({"msg": message, "keep": True}))
+    threading.Thread(target=handler.write, daemon=True).start()
+    handler.drain(5)
+    first, bad, second = written.getvalue().splitlines()
+    assert [json.loads(line)["message"] for line in (first, second)] == ["first", "[secret] of +9725****567 second"]
+    assert bad == "a line could not be put into words: ValueError"

@@ -1,7 +1,7 @@
 """What is done to the database: values that wait in the backlog, and tell what they are when they cannot be done."""
 
 from collections.abc import Hashable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, cast
 
 from sqlalchemy import Connection, Table
@@ -58,12 +58,12 @@ class Save:
         Telephone numbers stand there by their last digits, and what was said, unless it may be logged, by its length.
         """
         record = self.record
-        fields = asdict(record)
-        fields |= fields.pop("known", {})
+        told: dict[str, Any] = {each.name: getattr(record, each.name) for each in fields(record)}
+        told |= told.pop("known", {})
         stored = type(record).__name__
         if isinstance(record, PartRecord):
-            stored, fields[record.key_name] = fields.pop("part"), fields.pop("key")
-        shown = {name: self._shown(name, value) for name, value in fields.items() if value is not None}
+            stored, told[record.key_name] = told.pop("part"), told.pop("key")
+        shown = {name: self._shown(name, value) for name, value in told.items() if value is not None}
         return {"type": stored} | shown
 
     def _shown(self, name: str, value: object) -> object:
