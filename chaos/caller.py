@@ -59,6 +59,8 @@ class Talker:
     call: Call
     script: Weathered
     world: World
+    hung_up: bool = False
+    """Whether it was the caller who ended the call, streaming or not."""
     troubles: list[str] = field(default_factory=list)
     """What was done to it, in order."""
     triggers: dict[MediaStream, Trigger] = field(default_factory=dict)
@@ -94,7 +96,7 @@ class Talker:
     def was_left_in_silence(self) -> bool:
         """Whether it was answered, and ended by nobody else, and yet the caller heard neither the bot nor Twilio."""
         call = self.call
-        answered = call.answered_at is not None and not self.triggers
+        answered = call.answered_at is not None and not (self.triggers or self.hung_up)
         return answered and not (call.heard_ms or call.said or call.dialled)
 
     def strange_bytes(self) -> int:
@@ -124,6 +126,7 @@ async def live(world: World, number: int, chance: random.Random, for_s: float, a
         await asyncio.sleep(chance.uniform(0.1, 1.0))
         await _act(call, chance, voice)
     if call.ended_at is None:
+        talker.hung_up = True
         talker.ends_now("the caller hangs up")
         await call.hang_up()
 
