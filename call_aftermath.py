@@ -16,6 +16,7 @@ from gevent.event import Event
 
 import stream_registry
 from call_placed import Placed
+from call_unheard import Unheard
 from kav import metrics
 from kav.after_call import AfterCall, report_of
 from kav.call.actions import RESUMABLE
@@ -45,6 +46,7 @@ class Aftermath:
         placed: Placed | None = None,
     ) -> None:
         self.placed = placed
+        self._unheard = Unheard(records, rest)
         self._records = records
         self._rest = rest
         self._after_call = after_call
@@ -91,6 +93,8 @@ class Aftermath:
                 log.exception("aftermath failed", extra={"call_sid": entry["call_sid"]})
         if self.placed is not None:
             self.placed.look(now)
+        if not self._patience.leaving:
+            self._unheard.look(now)
 
     def _do(self, chore: Chore, entry: Entry) -> None:
         entry["chores_done"].add(chore)

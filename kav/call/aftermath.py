@@ -14,6 +14,11 @@ LAST_RETRY_S: Final = 60.0
 RETRY_FOR_S: Final = 600.0
 """How long Twilio's REST API is asked again when it is down, or says that a line is still up, which is paid for."""
 
+LAST_UNHEARD_S: Final = 600.0
+UNHEARD_FOR_S: Final = 86_400.0
+"""How rarely, and how long, Twilio is asked about a call whose process is gone. It may go on with a human, and nobody
+cuts in there; a day later Twilio has ended it."""
+
 RING_S: Final = 130.0
 """How long a human's telephone may ring after a hand-over; whoever is not taken comes back to the call's entry."""
 
@@ -43,11 +48,20 @@ class Retry:
     """When it failed first."""
 
 
-def retry(before: Retry | None, now: float) -> Retry | None:
-    """Return when a chore that has just failed, for a passing reason, is due again; None when it is given up."""
+def retry(
+    before: Retry | None, now: float, *, last_s: float = LAST_RETRY_S, for_s: float = RETRY_FOR_S
+) -> Retry | None:
+    """Return when a chore that has just failed, for a passing reason, is due again; None when it is given up.
+
+    Args:
+        before: how it stood before; None when it has failed for the first time.
+        now: monotonic seconds.
+        last_s: the longest pause, in seconds.
+        for_s: after so many seconds it is given up.
+    """
     failures, since = (before.failures + 1, before.since) if before is not None else (1, now)
-    due_at = now + min(LAST_RETRY_S, FIRST_RETRY_S * 2 ** (failures - 1))
-    return Retry(failures, due_at, since) if due_at - since <= RETRY_FOR_S else None
+    due_at = now + min(last_s, FIRST_RETRY_S * 2 ** (failures - 1))
+    return Retry(failures, due_at, since) if due_at - since <= for_s else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,7 +89,9 @@ class Call(Base):
     erased_at: Mapped[datetime | None] = mapped_column(UtcMillis)
     updated_at: Mapped[datetime] = mapped_column(UtcMillis)
     process: Mapped[str | None] = mapped_column(String(WORD_CHARS), index=True)
-    """Who wrote of it last, and so carries it: a call may go on in another process than it came to."""
+    """Who wrote of it last, and so carries it: a call may go on in another process than it came to.
+
+    When it is over and Twilio has not told how, also who asks, once the process that carried it is gone."""
 
     __table_args__ = (
         Index("ix_calls_newest", "created_at", "call_sid"),

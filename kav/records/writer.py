@@ -88,6 +88,13 @@ class Records:
             thread.close(timeout_s=1)
         return left
 
+    def unheard(self) -> list[str]:
+        """Calls of processes that are gone, of which Twilio has told no terminal status, and which are now this one's.
+
+        Each is told once, to whoever asks first; never waits.
+        """
+        return self._leaseholder.unheard()
+
     def settled(self, timeout_s: float) -> bool:
         """Wait, cooperatively and at most `timeout_s` seconds, until all that was told is decided; whether it is."""
         return self._backlog.wait(timeout_s)

@@ -7,7 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kav.call.aftermath import RETRY_FOR_S, Chore, Facts, Patience, Retry, due, retry
+from kav.call.aftermath import (
+    LAST_UNHEARD_S,
+    RETRY_FOR_S,
+    UNHEARD_FOR_S,
+    Chore,
+    Facts,
+    Patience,
+    Retry,
+    due,
+    retry,
+)
 
 PATIENCE = Patience(prewarm_unclaimed_s=30, hangup_fallback_s=3, terminal_status_s=60, entry_ttl_s=120)
 AT = 1000.0
@@ -115,6 +125,16 @@ def test_what_fails_again_and_again_is_tried_ever_more_rarely_and_then_given_up(
     assert pauses[:5] == [5, 10, 20, 40, 60]
     assert set(pauses[5:]) == {60}
     assert RETRY_FOR_S - 60 < now - AT <= RETRY_FOR_S
+
+
+def test_a_call_that_may_go_on_with_a_human_is_asked_about_for_a_day_and_ever_more_rarely() -> None:
+    now, asked, pauses = AT, Retry(0, AT, AT), list[float]()
+    while (again := retry(asked, now, last_s=LAST_UNHEARD_S, for_s=UNHEARD_FOR_S)) is not None:
+        pauses.append(again.due_at - now)
+        now, asked = again.due_at, again
+    assert pauses[:8] == [5, 10, 20, 40, 80, 160, 320, 600]
+    assert set(pauses[8:]) == {600}
+    assert UNHEARD_FOR_S - 600 < now - AT <= UNHEARD_FOR_S
 
 
 def test_a_call_that_was_handed_over_is_told_of_once_it_cannot_come_back() -> None:

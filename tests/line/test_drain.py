@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import aiohttp
 import pytest
@@ -13,7 +14,7 @@ from realtime_prompt_builder import load_phrases
 from rehearsal.kav import KavProcess
 from rehearsal.model import CallTool
 from rehearsal.model.mulaw import hum
-from rehearsal.twilio import CallScript, Human, Line
+from rehearsal.twilio import Callbacks, CallScript, Human, Line
 from rehearsal.twilio.signing import signed_headers
 from rehearsal.world import AUTH_TOKEN, World
 from tests.after_call.receivers import http_receiver
@@ -257,19 +258,29 @@ def successor(of: World) -> KavProcess:
     return KavProcess({**shared, **account, **public, "DRAIN_SECONDS": "0"})
 
 
+def let_leases_run_out(of: World) -> None:
+    """As if a minute had gone by since the last sign of life."""
+    connection = sqlite3.connect(of.kav.database)
+    connection.execute("UPDATE processes SET lease_at = datetime(lease_at, '-61 seconds') || '.000000'")
+    connection.commit()
+    connection.close()
+
+
+def asked_of(of: World, talk: Talk) -> list[str]:
+    """What Twilio's REST API was asked about a call."""
+    return [asked.method for asked in of.twilio.rest.requests if talk.call.sid in asked.path]
+
+
 async def test_the_records_of_a_killed_process_are_closed_when_its_lease_is_old_and_no_call_is_touched(
     killed: tuple[World, Talk],
 ) -> None:
     dead, talk = killed
-    connection = sqlite3.connect(dead.kav.database)
-    connection.execute("UPDATE processes SET lease_at = datetime(lease_at, '-61 seconds') || '.000000'")
-    connection.commit()
-    connection.close()
+    let_leases_run_out(dead)
     async with successor(dead):
         found = await record(dead, talk.call.sid, lambda found: bool(found.call["end_reason"]))
         assert found.call["end_reason"] == "process_died"
         assert found.call["ended_at"] < found.call["updated_at"]
-    assert [asked for asked in dead.twilio.rest.requests if talk.call.sid in asked.path] == []
+    assert set(asked_of(dead, talk)) <= {"GET"}
     assert talk.call.ended_at is None, "the boot ends no call"
 
 
@@ -295,6 +306,53 @@ async def test_a_lease_that_is_not_old_is_left_alone(killed: tuple[World, Talk])
             figures = await next_process.health()
         assert read(dead, talk.call.sid).call["end_reason"] is None
         assert talk.call.ended_at is None
+
+
+async def test_how_a_killed_process_s_call_ended_is_asked_for_by_one_of_those_that_live(
+    killed: tuple[World, Talk],
+) -> None:
+    dead, talk = killed
+    with suppress(aiohttp.ClientError, OSError):
+        await talk.call.hang_up()  # and tells nobody, for nobody is there
+    let_leases_run_out(dead)
+    async with successor(dead) as one, successor(dead) as other:
+        found = await record(dead, talk.call.sid, lambda found: bool(found.call["terminal_status"]))
+        assert (found.call["end_reason"], found.call["terminal_status"]) == ("process_died", "completed")
+        assert found.call["duration_s"] is not None
+        for process in (one, other):
+            while (await process.health())["records"]["waiting"]:
+                await asyncio.sleep(0.02)
+        assert asked_of(dead, talk) == ["GET"]
+
+
+async def test_a_killed_process_s_call_that_goes_on_is_asked_about_until_it_is_over(killed: tuple[World, Talk]) -> None:
+    dead, talk = killed
+    let_leases_run_out(dead)
+    async with successor(dead):
+        await talk.call.until(lambda: asked_of(dead, talk) == ["GET"])
+        assert read(dead, talk.call.sid).call["terminal_status"] is None
+        with suppress(aiohttp.ClientError, OSError):
+            await talk.call.hang_up()
+        found = await record(dead, talk.call.sid, lambda found: bool(found.call["terminal_status"]), 20)
+        assert (found.call["end_reason"], found.call["terminal_status"]) == ("process_died", "completed")
+    assert set(asked_of(dead, talk)) == {"GET"}, "nobody has hung up"
+
+
+async def test_how_a_call_ended_that_nobody_told_before_a_restart_is_asked_for_after_it() -> None:
+    async with world(0) as stopped:
+        talk = await talking(stopped, line=CallScript(callbacks=Callbacks(missing=True)))
+        stopped.kav.signal(signal.SIGTERM)
+        assert await stopped.kav.ended(15) == 0
+        await talk.call.until_ended()
+        before = asked_of(stopped, talk)
+        found = read(stopped, talk.call.sid).call
+        assert (found["end_reason"], found["terminal_status"]) == ("shutdown", None)
+        let_leases_run_out(stopped)
+        async with successor(stopped):
+            ended = await record(stopped, talk.call.sid, lambda found: bool(found.call["terminal_status"]))
+        assert (ended.call["end_reason"], ended.call["terminal_status"]) == ("shutdown", "completed")
+        assert ended.call["ended_at"] == found["ended_at"]
+        assert asked_of(stopped, talk) == [*before, "GET"]
 
 
 async def _draining(stopping: World) -> None:
