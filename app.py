@@ -129,7 +129,7 @@ def create_app(settings: Settings | None = None) -> Flask:
 
     app.before_request(gate.stranger)
     app.before_request(lambda: log.about(twilio_gate.call_sid()))  # or nothing: a connection carries many requests
-    console.init_app(app, console.Console(settings, media, records, phrases, flows, console.Door(settings)))
+    console.init_app(app, console.Console(settings, media, records, phrases, flows, console.Door(settings), admission))
 
     def admit(upgrade: Request) -> Response | None:
         return gate.media(upgrade) or (Response("full\n", 503) if media.crowded else None)

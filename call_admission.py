@@ -20,10 +20,12 @@ from kav.call.admission import (
     Callers,
     Counted,
     Counts,
+    Hindrance,
     Limits,
     Load,
     Newcomer,
     Verdict,
+    hindrance,
     is_blocked,
     is_withheld,
     rule,
@@ -61,16 +63,27 @@ class Admission:
         limits = replace(self._limits(entry), caller_calls=0, spend_micro_usd=0)  # the order was held to those
         return self._verdict(entry, limits) == "take"
 
+    def hindrance(self, entry: Entry) -> Hindrance | None:
+        """Say what is in the way of a call that no telephone network brings: it has no caller to count or to block."""
+        limits = replace(self._limits(entry), caller_calls=0)
+        newcomer = self._newcomer(entry, limits)
+        hindered = hindrance(self._load(entry, self._counted(newcomer, limits)), limits)
+        if hindered is not None:
+            self._turn_away(newcomer, hindered)
+        return hindered
+
     def _verdict(self, entry: Entry, limits: Limits) -> Verdict:
         newcomer = self._newcomer(entry, limits)
         load = self._load(entry, self._counted(newcomer, limits))
         verdict = rule(load, limits, has_human=entry["flow"].transfer is not None)
-        if verdict == "take":
-            return verdict
+        if verdict != "take":
+            self._turn_away(newcomer, verdict)
+        return verdict
+
+    def _turn_away(self, newcomer: Newcomer, why: Verdict | Hindrance) -> None:
         if self._counts is not None:
             self._counts.withdraw(newcomer)
-        log.warning("call not taken: %s", verdict, extra={"call_sid": entry["call_sid"]})
-        return verdict
+        log.warning("call not taken: %s", why, extra={"call_sid": newcomer.call_sid})
 
     def watch_spending(self, records: Records) -> None:
         """Learn again and again, until `stop`, what all processes have spent today, before this one's boot as well."""

@@ -12,6 +12,9 @@ from typing import Final, Literal, NamedTuple, Protocol
 Verdict = Literal["take", "transfer", "busy", "too_many_calls", "closed_for_today"]
 """Take the call, pass it to the business's human, or say the phrase of that id and hang up."""
 
+Hindrance = Literal["draining", "late", "full", "flow_full", "spent"]
+"""Why no call at all, or none more of that business's, can be taken: whoever calls."""
+
 HOUR_S: Final = 3600.0
 
 MAX_REMEMBERED: Final = 50_000
@@ -96,11 +99,25 @@ def rule(load: Load, limits: Limits, *, has_human: bool) -> Verdict:
     """
     if load.blocked or _reached(load.caller_calls, limits.caller_calls):
         return "too_many_calls"
-    if load.draining:
+    hindered = hindrance(load, limits)
+    if hindered == "draining":
         return "transfer" if has_human else "busy"
-    if load.late or load.calls >= limits.calls or _reached(load.business_calls, limits.business_calls):
-        return "busy"
-    return "closed_for_today" if _reached(load.spent_micro_usd, limits.spend_micro_usd) else "take"
+    if hindered == "spent":
+        return "closed_for_today"
+    return "busy" if hindered is not None else "take"
+
+
+def hindrance(load: Load, limits: Limits) -> Hindrance | None:
+    """Say what is in the way of one call more, whoever calls."""
+    if load.draining:
+        return "draining"
+    if load.late:
+        return "late"
+    if load.calls >= limits.calls:
+        return "full"
+    if _reached(load.business_calls, limits.business_calls):
+        return "flow_full"
+    return "spent" if _reached(load.spent_micro_usd, limits.spend_micro_usd) else None
 
 
 def _reached(value: int, limit: int) -> bool:

@@ -12,6 +12,7 @@ from flask import Blueprint, Flask, Response, abort, g, render_template, request
 from gevent.select import select
 
 import stream_registry
+from call_admission import Admission
 from kav.call.actions import EndReason
 from kav.console import live as live_calls
 from kav.console.base import Base, warm_up
@@ -52,6 +53,7 @@ class Console:
     phrases: Phrases
     flows: Flows
     door: Door
+    admission: Admission
 
     def welcome(self) -> str:
         """Say where the console is, for the log; the password only when it was made up for this rehearsal."""
@@ -204,7 +206,10 @@ def init_app(app: Flask, console: Console) -> None:
     base = Base(console.door, load_texts(), console.settings.KAV_TIMEZONE)
     blueprint = base.blueprint()
     Pages(console, base).add_to(blueprint)
-    exchange = Exchange(console.settings, console.media, console.records, console.phrases, console.flows, console.door)
+    exchange = Exchange(
+        *(console.settings, console.media, console.records, console.phrases, console.flows, console.door),
+        console.admission,
+    )
     PhonePages(exchange, base).add_to(blueprint)
     exchange.add_socket(app)
     app.register_blueprint(blueprint)

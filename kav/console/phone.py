@@ -6,12 +6,15 @@ lines besides. No telephone network is behind it: nothing rings, and what Twilio
 
 import re
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from flask import Blueprint, Flask, Request, Response, abort, g, jsonify, render_template, request, url_for
 
 import stream_registry
+from call_admission import Admission
+from kav.call.admission import Hindrance
 from kav.call.chronicle import Turn
 from kav.call.conversation import Conversation
 from kav.call.flow import Flow
@@ -43,15 +46,18 @@ LEFT_TO_RIGHT: Final = "\u2066"
 ISOLATE_ENDS: Final = "\u2069"
 """Around a number: its plus sign would wander to its other end among Hebrew words (Unicode, UAX 9)."""
 
+STATUSES: Final[Mapping[Hindrance, int]] = {"draining": 503, "late": 503, "full": 503, "flow_full": 429, "spent": 429}
+"""As the operator's API answers."""
+
 NUMBER: Final = re.compile(r"\+?[0-9]{3,15}")
 
 
 class Refused(Exception):
-    """A call that cannot be placed; its arguments are the key of the text that says why, and the HTTP status."""
+    """A call that cannot be placed: the key of the text that says why, the HTTP status, and what the text names."""
 
-    def __init__(self, key: str, status: int) -> None:
+    def __init__(self, key: str, status: int, **named: object) -> None:
         super().__init__(key)
-        self.key, self.status = key, status
+        self.key, self.status, self.named = key, status, named
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,7 @@ class Exchange:
     phrases: Phrases
     flows: Flows
     door: Door
+    admission: Admission
 
     def add_socket(self, app: Flask) -> None:
         """Register the socket that pages speak through."""
@@ -83,24 +90,32 @@ class Exchange:
         """Register a call over `flow` by, or to, somebody at a page; `number` is what the script takes for theirs.
 
         Raises:
-            Refused: there is no room.
+            Refused: there is no room, or no money.
         """
         phones = sum(entry["line"] == "browser" and not entry["ended"] for entry in stream_registry.registry.values())
-        crowded = self.media.full or stream_registry.live_count() >= self.settings.MAX_CALLS
-        if crowded or phones >= MAX_PHONES:
-            raise Refused("phone.full", 503)
+        if phones >= MAX_PHONES:
+            raise Refused("phone.refused.phones", 429, most=MAX_PHONES)
         own = flow.numbers[0] if flow.numbers else ""
         from_, to = (own, BROWSER) if flow.direction == "outbound" else (BROWSER, own)
         call_sid = f"CAweb{secrets.token_hex(14)}"
         entry = stream_registry.register(
             call_sid, direction=flow.direction, flow=flow, from_number=from_, to_number=to, line="browser"
         )
+        self._check_room(entry)
         entry["conversation"] = Conversation(flow, self.phrases.texts, number)
         self.records.save_call(
             call_sid, line="browser", direction=flow.direction, business=flow.id, from_number=from_, to_number=to
         )
         self.media.prewarm(entry)
         return entry
+
+    def _check_room(self, entry: Entry) -> None:
+        """Forget a new call that cannot be taken, and raise Refused: a page's call costs what a telephone's does."""
+        hindered = self.admission.hindrance(entry)
+        if hindered is not None:
+            stream_registry.end(entry["call_sid"], "refused")
+            stream_registry.remove(entry)
+            raise Refused(f"phone.refused.{hindered}", STATUSES[hindered])
 
     def epilogue(self, entry: Entry) -> str:
         """Return what the telephone network would say after the stream."""
@@ -145,7 +160,7 @@ class PhonePages:
         try:
             entry = self.exchange.place(self._flow(), _number(request.form.get("number", "")))
         except Refused as refused:
-            return jsonify(error=self.base.translator()(refused.key)), refused.status
+            return jsonify(error=self.base.translator()(refused.key, **refused.named)), refused.status
         ticket = {
             "callSid": entry["call_sid"],
             "streamSid": f"MZweb{secrets.token_hex(14)}",
