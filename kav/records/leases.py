@@ -33,7 +33,7 @@ RUNS_OUT_S: Final = 60.0
 """Six renewals: a database that is slow, a deploy that is under way, or clocks that differ close nobody's calls."""
 
 UNHEARD_S: Final = 86_400.0
-"""How old a call may be that is taken over: a look finds all that a restart has left, and none twice a year later."""
+"""How old a call may be that is taken over: one whose end nobody can learn is not asked about at every boot."""
 
 
 @dataclass(frozen=True, slots=True)
