@@ -14,7 +14,7 @@ from kav.call.admission import Spending
 from kav.call.chronicle import Chronicle, News, Turn
 from kav.call.conversation import Conversation
 from kav.call.events import Usage
-from kav.cost import load_prices
+from kav.cost import UNREPORTED, load_prices
 from kav.records import Records
 from kav.settings import Settings
 
@@ -107,6 +107,8 @@ class Notebook:
             cost = self._prices.audio_micro_usd(self._transcriber, chronicle.transcribed_s)
             self._records.save_usage(call_sid, self._transcriber, audio_s=chronicle.transcribed_s, cost_micro_usd=cost)
             paid += cost or 0
+        if chronicle.unreported:
+            self._records.save_usage(call_sid, UNREPORTED, responses=chronicle.unreported)
         self._spending.note(datetime.now(self._zone).date(), call_sid, paid)
 
     def _save_usage(self, call_sid: str, model: str, used: Usage) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 from chaos.caller import Talker
 from chaos.ghosts import Stillness, gone
 from chaos.servers import Servers
+from kav.cost import UNREPORTED
 from rehearsal.model import ModelSession
 from rehearsal.twilio.leg import TERMINAL
 from rehearsal.twilio.stream import MediaStream
@@ -93,9 +94,10 @@ def _words(seen: Seen, kept: Kept) -> list[str]:
 
 def _usage(seen: Seen, kept: Kept) -> list[str]:
     least, most = seen.done
-    responses = sum(row["responses"] or 0 for row in kept.usage)
+    known = [row for row in kept.usage if row["model"] != UNREPORTED]
+    responses = sum(row["responses"] or 0 for row in known)
     found = [] if least <= responses <= most else [f"{responses} responses, the model ended {least} to {most}"]
-    costs = kept.call["cost_micro_usd"] is not None and all(row["cost_micro_usd"] is not None for row in kept.usage)
+    costs = kept.call["cost_micro_usd"] is not None and all(row["cost_micro_usd"] is not None for row in known)
     return found if costs or not responses else [*found, "no cost"]
 
 

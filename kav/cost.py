@@ -18,6 +18,8 @@ PRICES: Final = Path(__file__).with_name("prices.yaml")
 NOTHING: Final = Decimal(0)
 MICRO: Final = 1_000_000
 MINUTE_S: Final = 60
+UNREPORTED: Final = "unreported"
+"""Stands for the model, in a call's usage, where nobody told what a response or a transcript took."""
 
 
 class Used(Protocol):

@@ -123,6 +123,10 @@ class Chronicle:
     """What each model took."""
     transcribed_s: float = 0.0
     """Seconds of the caller's speech that the transcriber has counted."""
+    unreported: int = 0
+    """Responses and transcripts of which nobody told what they took: the cost of the rest is not the whole."""
+    barge_ins: int = 0
+    """How often the caller began to speak while something of the bot's was under way to them, on whichever stream."""
     _answers: dict[str, Answer] = field(default_factory=dict)
     _changed: dict[int, Turn] = field(default_factory=dict)
     _new_answers: dict[str, Answer] = field(default_factory=dict)
@@ -131,7 +135,7 @@ class Chronicle:
     _moved_tools: set[str] = field(default_factory=set)
     _copied_breaches: int = 0
     _told_breaches: int = 0
-    _told_usage: tuple[Usage, float] = (Usage(), 0.0)
+    _told_usage: tuple[Usage, float, int] = (Usage(), 0.0, 0)
     _speaking: tuple[str, Turn] | None = None
     """The response that is being spoken, and its turn."""
     _caller_items: dict[str, Turn] = field(default_factory=dict)
@@ -151,9 +155,10 @@ class Chronicle:
 
     # The caller
 
-    def speech_began(self) -> None:
-        """The caller speaks."""
+    def speech_began(self, *, over_bot: bool) -> None:
+        """The caller speaks; `over_bot`: while what the bot says is not known to have been played to its end."""
         self._speech_began_at = self.now
+        self.barge_ins += over_bot
 
     def caller_turn(self, item_id: str, step: str) -> None:
         """The caller has said something; the words come later."""
@@ -162,9 +167,10 @@ class Chronicle:
         began_at, self._speech_began_at = self._speech_began_at, None
         turn.spoken_ms = round((self.now - began_at) * 1000) if began_at is not None else 0
 
-    def caller_words(self, item_id: str, text: str, seconds: float = 0.0) -> None:
+    def caller_words(self, item_id: str, text: str, seconds: float | None = None) -> None:
         """The words of a turn of the caller's, and how much speech they were made of, where that is said."""
-        self.transcribed_s += seconds
+        self.transcribed_s += seconds or 0.0
+        self.unreported += seconds is None
         turn = self._caller_items.get(item_id)
         if turn is not None:
             turn.text = text
@@ -272,8 +278,11 @@ class Chronicle:
             self._new_tools[call_id] = run
             self._moved_tools.add(call_id)
 
-    def used(self, usage: Usage) -> None:
-        """A response of the model that speaks now has cost so much."""
+    def used(self, usage: Usage | None) -> None:
+        """A response of the model that speaks now has cost so much; None: nobody knows."""
+        if usage is None:
+            self.unreported += 1
+            return
         self.usages[self.model] = self.usages.get(self.model, Usage()).plus(usage)
 
     @property
@@ -285,7 +294,7 @@ class Chronicle:
 
     def news(self) -> News | None:
         """Return what has happened since the last call of this, or None."""
-        used = (self.usage, self.transcribed_s)
+        used = (self.usage, self.transcribed_s, self.unreported)
         usage = self.usage if used != self._told_usage else None
         told, self._told_breaches = self._told_breaches, len(self.breaches)
         if not (self._changed or self._new_answers or self._new_tools or usage or told < len(self.breaches)):

@@ -167,8 +167,8 @@ class CallerWords:
     at: float
     item_id: str
     text: str
-    seconds: float = 0.0
-    """Of speech that the transcriber counts, where it counts by time."""
+    seconds: float | None = None
+    """Of speech that the transcriber counts; None: it does not tell what it took, or counts otherwise."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,6 +153,7 @@ class CallSession:
         if not self._deadlines.reconnect(at):
             return give_up
         waiting, last = self.listening or not self._replies.idle, self._marked(self.playhead.complete())
+        self._leave_response()
         pending = self._replies.reset()
         if any(reply.phrase == "limit_notice" for reply in pending):
             self._deadlines.notice_was_cut()
@@ -178,9 +179,15 @@ class CallSession:
     def _close(self, at: float) -> None:
         """Nothing follows: what is not heard by now never will be."""
         self.over = True
+        self._leave_response()
         self._talk.chronicle.interrupted(
             self.playhead.interrupt(at, response_active=self._replies.response is not None)
         )
+
+    def _leave_response(self) -> None:
+        """Nobody will tell what a response took that is left in the middle."""
+        if self._replies.response is not None and self._replies.response.response_id is not None:
+            self._talk.chronicle.used(None)
 
     def _hold(self) -> None:
         """Nothing may be asked for while the caller speaks or keys, or while one of the two is not there yet."""
@@ -190,7 +197,7 @@ class CallSession:
 
     def _speech_started(self, event: events.SpeechStarted) -> list[Action]:
         self.listening = self._replies.held = True
-        self._talk.chronicle.speech_began()
+        self._talk.chronicle.speech_began(over_bot=not self.playhead.quiet)
         return self._give_the_floor(event.at)
 
     def _give_the_floor(self, at: float, *, spare_judge: bool = False) -> list[Action]:
@@ -284,7 +291,7 @@ class CallSession:
             return actions
         self._hold()
         reply = self._talk.turn(event.item_id)
-        self._caller_words(events.CallerWords(event.at, event.item_id, event.text))
+        self._caller_words(events.CallerWords(event.at, event.item_id, event.text, 0.0))
         return [*actions, AddCallerText(event.item_id, event.text), *self._replies.owe(event.at, reply)]
 
     # The bot
@@ -316,7 +323,7 @@ class CallSession:
         return self._marked(self.playhead.complete()) if response is not None else []
 
     def _response_done(self, event: events.ResponseDone) -> list[Action]:
-        if event.usage is not None:
+        if event.usage is not None or event.status != "failed":
             self._talk.chronicle.used(event.usage)
         response = self._replies.live(event.response_id, event.at)
         if response is None:

@@ -276,7 +276,7 @@ class _BotWords(Struct):
 
 
 class _Transcription(Struct):
-    seconds: float = 0.0
+    seconds: float | None = None
 
 
 class _CallerWords(Struct):

@@ -111,5 +111,7 @@ class Ears:
             error = {"type": "server_error", "code": "audio_unintelligible", "message": "On demand.", "param": None}
             self._session.send({"type": f"{kind}.failed", **where, "error": error})
             return
-        usage = {"type": "duration", "seconds": item.audio_bytes / BYTES_PER_MS / 1000}
+        usage: Event = {"type": "duration", "seconds": item.audio_bytes / BYTES_PER_MS / 1000}
+        if self._session.faults.tells_no_usage:
+            usage = {"type": "tokens", "input_tokens": 9, "output_tokens": 1, "total_tokens": 10}
         self._session.send({"type": f"{kind}.completed", **where, "transcript": item.transcript or "", "usage": usage})

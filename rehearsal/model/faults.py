@@ -52,6 +52,7 @@ class Faults:
     done_after_call_s: float = 0  # from a function call's last event to response.done
     late_deltas: int = 0  # audio deltas still sent after the response was cut, as those that were under way
     transcription_fails: bool = False
+    tells_no_usage: bool = False  # `usage` null in response.done, and a transcript's in tokens instead of seconds
     answers_close: bool = True
     after: tuple[After, ...] = ()
 

@@ -63,7 +63,8 @@ class Response:
             log.exception("The script of %s failed; its response fails too", self._session.id)
             status, details = _failed("server_error", "The rehearsal's script failed")
         self._session.response_over(self)
-        self._send("response.done", response=self._as_event(status, details, with_usage=True))
+        told = not self._session.faults.tells_no_usage
+        self._send("response.done", response=self._as_event(status, details, with_usage=told))
 
     async def _answer(self) -> tuple[str, Event | None]:
         reply = self._session.script.reply(ReplyRequest(self._session, self.create, self.settings))

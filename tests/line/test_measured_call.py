@@ -4,6 +4,7 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
@@ -11,7 +12,8 @@ import aiohttp
 import pytest
 
 from rehearsal.kav import API_TOKEN
-from rehearsal.model import CallTool, ModelSession
+from rehearsal.model import CallTool, Faults, ModelSession, Reply, ReplyRequest
+from rehearsal.twilio import Call
 from rehearsal.world import World
 from tests.line.ending import record
 from tests.line.listening import SPEECH, Talk, noise
@@ -88,3 +90,39 @@ async def test_what_a_call_cost_and_how_it_went_is_on_record_and_measured(world:
     assert counted['kav_breaches_total{what="judge"}'] == 1
     assert counted["kav_hub_lag_seconds_count"] > 10, "ten times a second"
     assert counted["kav_hub_lag_seconds_sum"] < counted["kav_hub_lag_seconds_count"] * AT_ONCE_S
+
+
+async def unreported(world: World, call: Call) -> tuple[bool, dict[str, int]]:
+    """Whether the call's cost is said to be partial, and how many responses each model has on record."""
+    found = await record(world, call.sid, lambda found: found.whole and found.call["cost_is_partial"] is not None)
+    _status, told = await world.kav.ask("GET", f"/calls/{call.sid}")
+    return bool(found.call["cost_is_partial"]), {row["model"]: row["responses"] or 0 for row in told["usage"]}
+
+
+class Lingering(Judging):
+    """Sends what it says at once, and that it has said all a long time after."""
+
+    def reply(self, request: ReplyRequest) -> Reply:
+        """The same words."""
+        return replace(super().reply(request), done_after_s=30.0)
+
+
+async def test_a_response_that_the_caller_cuts_short_by_hanging_up_leaves_a_cost_that_is_not_the_whole(
+    world: World,
+) -> None:
+    call = await world.call(Lingering([]), to=LOCKSMITH)
+    await call.until(lambda: call.heard_ms >= 200)
+    await call.hang_up()
+    assert await unreported(world, call) == (True, {"unreported": 1})
+
+
+async def test_a_model_that_does_not_tell_what_it_took_leaves_a_cost_that_is_not_the_whole(world: World) -> None:
+    call = await world.call(Judging([]), faults=[Faults(tells_no_usage=True)], to=LOCKSMITH)
+    session = await world.session_of(call)
+    await call.until(lambda: call.heard_ms >= 300)
+    await call.say(SPEECH)
+    await session.wait_for("conversation.item.input_audio_transcription.completed")
+    await call.until(lambda: len(session.journal.of("response.done")) >= 3)
+    await call.until_quiet()
+    await call.hang_up()
+    assert await unreported(world, call) == (True, {"unreported": 4})
