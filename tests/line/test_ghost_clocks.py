@@ -26,7 +26,7 @@ What lies between them is the way of a trigger to Kav and of a FIN back: two wak
 machine that has one to spare.
 """
 
-CALLS, ROUNDS = 9, 6
+CALLS, ROUNDS = 9, 3
 """Of each way to end; a round may fall into a moment in which the machine has something else to do."""
 
 End = Callable[[World], Awaitable[tuple[Talk, float]]]
