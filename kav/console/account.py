@@ -6,7 +6,7 @@ that the page is never behind.
 
 import json
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any, Final
@@ -20,6 +20,9 @@ JUDGEMENTS: Final = frozenset(
     {"answer_step", "correct_answer", "side_question", "unclear", "transfer_to_human", "end_call"}
 )
 """Tools by which the model says what a turn of the caller's was; all others are the business's own."""
+
+AT_ONCE_MS: Final = 1000
+"""Whoever speaks so soon after the bot's last word may be counted as speaking over it: its mark was not back yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ class Said:
     cut: bool
     """Not all of it was heard."""
     barge_in: bool
-    """The caller spoke over it; otherwise the call's end cut it."""
+    """The caller spoke over it; what is cut without that was cut by a key, a lost stream or the call's end."""
     language: str
     switched: bool
     """The first turn in another language than the one before."""
@@ -86,11 +89,8 @@ class Account:
     steps: tuple[StepDone, ...]
     tools: tuple[Row, ...]
     breaches: tuple[Row, ...]
-
-    @property
-    def barge_ins(self) -> int:
-        """How often the caller spoke over the bot."""
-        return sum(turn.barge_in for turn in self.turns)
+    barge_ins: int
+    """How often the caller spoke over the bot, in the whole call."""
 
     @property
     def side_questions(self) -> int:
@@ -121,12 +121,15 @@ class Account:
 
 def account(call: Row, flow: Flow | None, active: str = "") -> Account:
     """Tell a call: `call` as `Records.get_call` gives it, `flow` if it is still there, and its active step."""
-    tools = call.get("tool_calls") or []
+    tools, counted = call.get("tool_calls") or [], call.get("barge_ins")
+    turns = _turns(call.get("turns") or [], [tool for tool in tools if tool["name"] in JUDGEMENTS])
+    spoken_over = _spoken_over(turns, counted)
     return Account(
-        turns=tuple(_turns(call.get("turns") or [], [tool for tool in tools if tool["name"] in JUDGEMENTS])),
+        turns=tuple(replace(turn, barge_in=True) if turn.number in spoken_over else turn for turn in turns),
         steps=tuple(_steps(call.get("answers") or [], flow, active)),
         tools=tuple(tool for tool in tools if tool["name"] not in JUDGEMENTS),
         breaches=tuple(call.get("breaches") or []),
+        barge_ins=len(spoken_over) if counted is None else counted,
     )
 
 
@@ -156,26 +159,26 @@ def of_chronicle(talk: Conversation) -> dict[str, Any]:
             {name: getattr(run, name) for name in ("call_id", "name", "arguments", "output", "at_ms", "duration_ms")}
             for run in chronicle.tools.values()
         ],
+        "barge_ins": chronicle.barge_ins,
     }
 
 
 def _turns(rows: Sequence[Row], judged: Sequence[Row]) -> list[Said]:
     judgements = _judgements(rows, judged)
-    last_of_caller = max((place for place, row in enumerate(rows) if row["who"] == "caller"), default=-1)
     told: list[Said] = []
     language, quiet_from = "", 0
-    for place, row in enumerate(rows):
+    for row in rows:
         spoken = row["language"] or ""
         switched = bool(language and spoken not in ("", language))
-        said = _said(row, judgements.get(row["number"], ""), switched, quiet_from, spoken_over=place < last_of_caller)
+        said = _said(row, judgements.get(row["number"], ""), switched, quiet_from)
         quiet_from = said.cut_ms if said.who == "bot" else quiet_from
         language = spoken or language
         told.append(said)
     return told
 
 
-def _said(row: Row, judgement: str, switched: bool, quiet_from: int, *, spoken_over: bool) -> Said:
-    """`quiet_from`: when the bot's words before it were over; `spoken_over`: the caller said something after it."""
+def _said(row: Row, judgement: str, switched: bool, quiet_from: int) -> Said:
+    """`quiet_from`: when the bot's words before it were over."""
     text, audio_ms, by_bot = row["text"] or "", row["audio_ms"] or 0, row["who"] == "bot"
     at_ms = row["at_ms"] or 0
     heard_ms = audio_ms if row["heard_ms"] is None else min(row["heard_ms"], audio_ms)
@@ -193,7 +196,7 @@ def _said(row: Row, judgement: str, switched: bool, quiet_from: int, *, spoken_o
         audio_ms=audio_ms,
         heard_ms=heard_ms,
         cut=cut,
-        barge_in=cut and spoken_over,
+        barge_in=False,
         language=row["language"] or "",
         switched=switched,
         step=row["step"] or "",
@@ -202,6 +205,46 @@ def _said(row: Row, judgement: str, switched: bool, quiet_from: int, *, spoken_o
         judge_ms=row["judge_ms"],
         marks=tuple(json.loads(marks) if isinstance(marks, str) else marks),
     )
+
+
+def _spoken_over(turns: Iterable[Said], counted: int | None) -> frozenset[int]:
+    """Return the numbers of the turns that the caller spoke over: `counted` of them, the likeliest.
+
+    How often that happened is on record; which turns it cut is not, and keys, lost streams and the call's end cut too.
+    Where it was not counted (None), those that there is no doubt about.
+    """
+    doubts = sorted(_doubts(turns))
+    chosen = doubts[:counted] if counted is not None else [doubt for doubt in doubts if not doubt[0]]
+    return frozenset(number for *_, number in chosen)
+
+
+def _doubts(turns: Iterable[Said]) -> Iterator[tuple[int, int, int]]:
+    """Yield how doubtful it is that the caller spoke over a turn, the ms between the two, and the turn's number."""
+    for bot, caller in _followed(turns):
+        apart_ms = abs(caller.begins_ms - bot.cut_ms) if caller is not None else 0
+        spoke = caller is not None and caller.kind == "caller" and caller.audio_ms > 0
+        if bot.cut and spoke:
+            yield 0, apart_ms, bot.number
+        elif spoke and apart_ms <= AT_ONCE_MS:
+            yield 1, apart_ms, bot.number
+        elif bot.cut and (caller is None or caller.kind != "keys"):  # they spoke, and the stream was lost meanwhile
+            yield 2, apart_ms, bot.number
+
+
+def _followed(turns: Iterable[Said]) -> Iterator[tuple[Said, Said | None]]:
+    """Yield each of the bot's turns with what the caller said next; None where the bot was the next to speak.
+
+    Those that waited behind another one, and were cut off with it, are no turns of their own here.
+    """
+    bot: Said | None = None
+    for turn in turns:
+        if turn.who == "bot" and bot is not None and bot.heard_ms and not turn.heard_ms:
+            continue
+        if bot is not None:
+            yield bot, turn if turn.who == "caller" else None
+        bot = turn if turn.who == "bot" else None
+    if bot is not None:
+        yield bot, None
 
 
 def _judgements(turns: Sequence[Row], judged: Sequence[Row]) -> dict[int, str]:

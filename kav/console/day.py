@@ -20,6 +20,8 @@ class Day:
     going_on_completed: int
     """Their flow was gone through, and the goodbye is still being said."""
     going_on_cost_micro_usd: int
+    going_on_unpriced: int
+    """Of how many of them that is only a part."""
     going_on_began: tuple[datetime, ...]
     ended_with_questions: int
     """Calls that are over and whose flow has questions: only they can be completed."""
@@ -43,6 +45,7 @@ def day_figures(connection: Connection, since: datetime, until: datetime) -> Day
         going_on=len(calls),
         going_on_completed=sum(bool(call.flow_done) for call in calls),
         going_on_cost_micro_usd=sum(call.cost_micro_usd or 0 for call in calls),
+        going_on_unpriced=sum(bool(call.cost_is_partial) for call in calls),
         going_on_began=tuple(call.created_at for call in calls),
         ended_with_questions=_ended_with_questions(connection, since, until),
     )
@@ -51,8 +54,8 @@ def day_figures(connection: Connection, since: datetime, until: datetime) -> Day
 WITHOUT_END: Final = and_(CALLS.c.end_reason.is_(None), CALLS.c.terminal_status.is_(None))
 
 
-def _going_on(connection: Connection, since: datetime, until: datetime) -> Sequence[Row[Any, Any, Any]]:
-    columns = (CALLS.c.created_at, CALLS.c.flow_done, CALLS.c.cost_micro_usd)
+def _going_on(connection: Connection, since: datetime, until: datetime) -> Sequence[Row[Any, Any, Any, Any]]:
+    columns = (CALLS.c.created_at, CALLS.c.flow_done, CALLS.c.cost_micro_usd, CALLS.c.cost_is_partial)
     within = (CALLS.c.created_at >= since, CALLS.c.created_at < until, CUSTOMERS)
     return connection.execute(select(*columns).where(*within, WITHOUT_END).limit(MOST_CALLS)).all()
 

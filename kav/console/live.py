@@ -4,7 +4,7 @@ Nothing here waits, and nothing touches a greenlet that carries media: a look is
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -30,6 +30,18 @@ RECONNECT_MS: Final = 3000
 
 TURN_VERSIONS: Final = 100_000
 
+Used = tuple[dict[str, Usage], float, int]
+"""What each model took, seconds of transcribed speech, and of how much nobody told what it took."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a call has cost so far, as far as prices are known."""
+
+    micro_usd: int | None = None
+    is_partial: bool = False
+    """Something was used whose price nobody knows, or nobody told how much was."""
+
 
 @dataclass(frozen=True, slots=True)
 class LiveCall:
@@ -51,7 +63,7 @@ class LiveCall:
     speaking: Literal["caller", "bot", "nobody"]
     language: str
     barge_ins: int
-    micro_usd: int | None
+    cost: Cost
     version: int
     """Changes with whatever is said, so that whoever shows the words knows that there are more."""
     began_at: float
@@ -69,7 +81,7 @@ class LiveCalls:
         self._transcriber = transcriber
         self._seen: list[LiveCall] = []
         self._seen_at = -LOOK_EVERY_S
-        self._costs: dict[str, tuple[dict[str, Usage], float, int | None]] = {}
+        self._costs: dict[str, tuple[Used, Cost]] = {}
 
     def look(self, now: float) -> list[LiveCall]:
         """Return the calls, newest first; the same picture for whoever asks within half a second."""
@@ -103,24 +115,35 @@ class LiveCalls:
             steps=len(flow.steps),
             speaking=glimpse.speaking if glimpse is not None else "nobody",
             language=talk.language.current if talk is not None else flow.language,
-            barge_ins=glimpse.barge_ins if glimpse is not None else 0,
-            micro_usd=self._cost(entry["call_sid"], talk) if talk is not None else None,
+            barge_ins=talk.chronicle.barge_ins if talk is not None else 0,
+            cost=self._cost(entry["call_sid"], talk) if talk is not None else Cost(),
             version=_version(talk) if talk is not None else 0,
             began_at=entry["streamed_at"] or entry["created_at"],
             ended_at=entry["ended_at"] if entry["ended"] else None,
             end_reason=entry["end_reason"] or "",
         )
 
-    def _cost(self, call_sid: str, talk: Conversation) -> int | None:
-        """Return what the call's responses have cost so far; reckoned anew only when there was one more."""
-        used, heard_s = talk.chronicle.usages, talk.chronicle.transcribed_s
+    def _cost(self, call_sid: str, talk: Conversation) -> Cost:
+        """Return what the call has cost so far; reckoned anew only when there was more to pay for."""
+        usages, heard_s, unreported = used = _used(talk)
         known = self._costs.get(call_sid)
-        if known is None or known[0] != used or known[1] != heard_s:
-            spoken = self._prices.sum_micro_usd({model or self._model: tokens for model, tokens in used.items()})
-            written = self._prices.audio_micro_usd(self._transcriber, heard_s) if heard_s else 0
-            cost = None if spoken is None or written is None else spoken + written
-            known = self._costs[call_sid] = (dict(used), heard_s, cost)
-        return known[2]
+        if known is None or known[0] != used:
+            costs = [self._prices.micro_usd(model or self._model, tokens) for model, tokens in usages.items()]
+            costs += [self._prices.audio_micro_usd(self._transcriber, heard_s)] if heard_s else []
+            costs += [None] if unreported else []
+            known = self._costs[call_sid] = (used, _sum(costs))
+        return known[1]
+
+
+def _used(talk: Conversation) -> Used:
+    account = talk.chronicle
+    return dict(account.usages), account.transcribed_s, account.unreported
+
+
+def _sum(costs: Collection[int | None]) -> Cost:
+    """Add up what is known, as a call's record does."""
+    known = [cost for cost in costs if cost is not None]
+    return Cost(sum(known) if known or not costs else None, len(known) < len(costs))
 
 
 def _version(talk: Conversation) -> int:
@@ -187,7 +210,8 @@ def show(call: LiveCall, words: Words, now: float) -> dict[str, Any]:
         "speaker": words.name("end_reason", call.end_reason) if over else words.name("speaking", call.speaking),
         "language": words.name("languages", call.language),
         "barge_ins": call.barge_ins,
-        "cost": words.price(call.micro_usd),
+        "cost": words.price(call.cost.micro_usd, call.cost.is_partial),
+        "cost_note": words.text("call.cost_partial") if call.cost.is_partial else "",
         "seconds": round(max(0.0, seconds)),
         "over": over,
         "version": call.version,

@@ -13,6 +13,8 @@ MINUTE_S: Final = 60
 HOUR_S: Final = 3600
 UNKNOWN: Final = "–"
 SMALL_USD: Final = 0.01
+AT_LEAST: Final = "\u2066≥ {}\u2069"
+"""An amount that is not all; isolated, for among Hebrew words the sign would be turned round (Unicode, UAX 9)."""
 
 TONES: Final[Mapping[str, frozenset[str]]] = {
     "good": frozenset({"goodbye", "transferred", "call_status_completed"}),
@@ -72,16 +74,19 @@ class Words:
             return self.text("step.none")
         return self.text("step.at", position=position, steps=steps) if position else self.text("step.done")
 
-    def money(self, micro_usd: int | None) -> str:
-        """Return an amount in dollars; fractions of a cent are shown, for a short call costs no more."""
+    def money(self, micro_usd: int | None, partial: bool | None = None) -> str:
+        """Return an amount in dollars; fractions of a cent are shown, for a short call costs no more.
+
+        `partial`: true where it is that of a part alone.
+        """
         if micro_usd is None:
             return UNKNOWN
         usd = micro_usd / MICRO
-        return f"${usd:.4f}" if 0 < usd < SMALL_USD else f"${usd:,.2f}"
+        return _at_least(f"${usd:.4f}" if 0 < usd < SMALL_USD else f"${usd:,.2f}", partial)
 
-    def price(self, micro_usd: int | None) -> str:
-        """Return an amount as a column of them has it: every point beneath the one above."""
-        return UNKNOWN if micro_usd is None else f"${micro_usd / MICRO:,.3f}"
+    def price(self, micro_usd: int | None, partial: bool | None = None) -> str:
+        """Return an amount as a column of them has it: every point beneath the one above; `partial` as above."""
+        return UNKNOWN if micro_usd is None else _at_least(f"${micro_usd / MICRO:,.3f}", partial)
 
     def clock(self, seconds: float | None) -> str:
         """Return a length of time as m:ss or h:mm:ss."""
@@ -139,3 +144,7 @@ class Words:
     def known(self, value: Any) -> str:  # noqa: ANN401 - whatever a record holds
         """Return a value, or the sign that there is none."""
         return UNKNOWN if value is None or value == "" else str(value)
+
+
+def _at_least(amount: str, partial: bool | None) -> str:
+    return AT_LEAST.format(amount) if partial else amount

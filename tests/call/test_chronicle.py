@@ -95,6 +95,26 @@ def test_a_turn_of_the_callers_says_how_long_they_spoke() -> None:
     assert (turn.who, turn.audio_ms) == ("caller", 1500)
 
 
+def test_an_interruption_counts_when_the_caller_speaks_over_the_bot_and_stays_for_the_next_stream() -> None:
+    talk = greeted()
+    talk.turn()
+    assert talk.talk.chronicle.barge_ins == 0, "they waited for their turn"
+    talk.judge("answer_step", step="city", value="חיפה", language="he")
+    talk.speak("urgent", 1000, "זה דחוף?")
+    talk.speech()
+    assert talk.talk.chronicle.barge_ins == 1
+    assert Talk(talk.talk).started().talk.chronicle.barge_ins == 1
+
+
+def test_a_key_and_an_end_silence_the_bot_and_are_no_interruption() -> None:
+    talk = Talk().started()
+    talk.speak("greeting", 1000, GREETING)
+    talk.do(ev.KeyPressed(talk.now, "1"))
+    talk.do(ev.Ended(talk.now))
+    assert news(talk).turns[0].heard_ms == 0
+    assert talk.talk.chronicle.barge_ins == 0
+
+
 def test_the_callers_words_come_late_and_are_theirs_all_the_same() -> None:
     talk = greeted()
     talk.turn()

@@ -3,6 +3,7 @@
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -46,10 +47,56 @@ def test_of_a_sentence_cut_before_its_first_word_all_is_unheard() -> None:
     assert (said.text, said.unheard, said.cut) == ("", "One two", True)
 
 
-def test_what_the_calls_end_cut_is_no_barge_in() -> None:
-    cut = {"text": "a b", "heard": "a", "audio_ms": 900, "heard_ms": 400}
-    over, ended = told(turn(1, "bot", 0, **cut), turn(2, "caller", 2000), turn(3, "bot", 3000, **cut)).turns[::2]
-    assert (over.cut, over.barge_in, ended.cut, ended.barge_in) == (True, True, True, False)
+CUT: dict[str, Any] = {"text": "a b", "heard": "a", "audio_ms": 900, "heard_ms": 400}
+UNHEARD: dict[str, Any] = {"text": "a b", "heard": "", "audio_ms": 900, "heard_ms": 0}
+WHOLE: dict[str, Any] = {"text": "a b", "audio_ms": 900}
+SPOKEN: dict[str, Any] = {"kind": "caller", "audio_ms": 600}
+KEYS: dict[str, Any] = {"kind": "keys", "audio_ms": 0}
+
+
+def spoken_over(*turns: dict[str, Any], counted: int | None) -> list[int]:
+    """The turns that are told as interrupted, of a call whose record counts so many."""
+    found = told(*turns, barge_ins=counted)
+    assert found.barge_ins == counted or counted is None
+    return [said.number for said in found.turns if said.barge_in]
+
+
+@pytest.mark.parametrize("counted", [1, None])
+def test_what_the_calls_end_cut_is_no_barge_in(counted: int | None) -> None:
+    turns = (turn(1, "bot", 0, **CUT), turn(2, "caller", 1000, **SPOKEN), turn(3, "bot", 1500, **CUT))
+    assert spoken_over(*turns, counted=counted) == [1]
+
+
+@pytest.mark.parametrize("counted", [0, None])
+def test_what_a_lost_stream_or_a_key_cut_is_no_barge_in(counted: int | None) -> None:
+    lost = (turn(1, "bot", 0, **CUT), turn(2, "bot", 2000, **WHOLE), turn(3, "caller", 5000, **SPOKEN))
+    assert spoken_over(*lost, counted=counted) == []
+    keyed = (turn(1, "bot", 0, **CUT), turn(2, "caller", 3000, **KEYS), turn(3, "caller", 6000, **SPOKEN))
+    assert spoken_over(*keyed, counted=counted) == []
+
+
+def test_no_more_turns_are_barge_ins_than_the_record_counts() -> None:
+    by_a_key = (turn(1, "bot", 0, **CUT), turn(2, "caller", 4000, **SPOKEN), turn(3, "caller", 4500, **KEYS))
+    by_voice = (turn(4, "bot", 5000, **CUT), turn(5, "caller", 6010, **SPOKEN))
+    assert spoken_over(*by_a_key, counted=0) == []
+    assert spoken_over(*by_a_key, *by_voice, counted=1) == [4], "the caller began to speak as the bot fell silent"
+
+
+def test_what_waited_behind_a_sentence_that_was_spoken_over_is_no_second_barge_in() -> None:
+    turns = (turn(1, "bot", 0, **CUT), turn(2, "bot", 300, **UNHEARD), turn(3, "caller", 1000, **SPOKEN))
+    assert spoken_over(*turns, counted=1) == spoken_over(*turns, counted=None) == [1]
+
+
+def test_who_speaks_before_the_last_mark_is_back_has_spoken_over_a_sentence_that_was_heard_whole() -> None:
+    turns = (turn(1, "bot", 0, **WHOLE), turn(2, "caller", 1550, **SPOKEN), turn(3, "bot", 2000, **CUT))
+    (said, *_), picture = told(*turns, barge_ins=1).turns, timeline(told(*turns, barge_ins=1))
+    assert (said.barge_in, said.cut) == (True, False)
+    assert [mark.at_ms for mark in picture.marks if mark.kind == "barge_in"] == [900]
+
+
+def test_who_spoke_when_the_stream_was_lost_has_spoken_over_the_bot_all_the_same() -> None:
+    turns = (turn(1, "bot", 0, **CUT), turn(2, "bot", 2000, **WHOLE), turn(3, "caller", 9000, **SPOKEN))
+    assert spoken_over(*turns, counted=1) == [1]
 
 
 def test_words_that_are_not_stored_leave_the_rest_of_the_call() -> None:
@@ -124,8 +171,8 @@ def test_a_call_that_goes_on_is_told_as_its_record_will_be() -> None:
 
 def test_heard_and_discarded_words_are_drawn_apart() -> None:
     bot = turn(1, "bot", 1000, text="a b", heard="a", audio_ms=2000, heard_ms=500)
-    picture = timeline(told(bot, turn(2, "caller", 9000, kind="keys")))
-    heard, discarded = picture.bars
+    picture = timeline(told(bot, turn(2, "caller", 2100, **SPOKEN)))
+    heard, discarded, _ = picture.bars
     assert (heard.kind, discarded.kind) == ("heard", "discarded")
     assert abs(heard.x + heard.width - discarded.x) <= 0.2
     assert abs(discarded.width - 3 * heard.width) <= 0.5
@@ -156,7 +203,7 @@ def test_every_event_has_its_mark_in_the_order_of_time() -> None:
 
 def test_what_happens_at_once_hides_nothing_and_stays_at_its_moment() -> None:
     bot = turn(1, "bot", 0, text="a b", heard="a", audio_ms=3000, heard_ms=1000)
-    asks = turn(2, "caller", 2000, audio_ms=1000)
+    asks = turn(2, "caller", 2000, kind="caller", audio_ms=1000)
     picture = timeline(told(bot, asks, tool_calls=[tool("side_question", 2100)]))
     barge_in, question = picture.marks
     assert (barge_in.kind, question.kind) == ("barge_in", "side_question")

@@ -116,8 +116,8 @@ def test_what_is_not_known_of_a_call_is_said(place: Place) -> None:
     operator = in_language(place.operator(), "en")
     page = operator.get("/console/calls/CAleft").text
     assert "Line freed within – Kav did not end this call" in shown(page)
-    assert "$0.12 The price of a part is not known" in shown(page)
+    assert "≥ $0.12\u2069 The cost of a part is not known" in shown(page)
     assert "Twilio has no sound of this call." in shown(page)
     assert "<audio" not in page
-    assert "The price of a part is not known" in shown(operator.get("/console/calls").text)
-    assert "1 calls with a part whose price is not known" in shown(operator.get("/console/today").text)
+    assert "The cost of a part is not known" in shown(operator.get("/console/calls").text)
+    assert "1 calls with a part whose cost is not known" in shown(operator.get("/console/today").text)

@@ -10,7 +10,17 @@ import pytest
 
 import stream_registry
 from kav.call.events import Usage
-from kav.console.live import COMMENT_EVERY_S, LOOK_EVERY_S, SHOWN_AFTER_END_S, LiveCalls, Watch, count, show, watch
+from kav.console.live import (
+    COMMENT_EVERY_S,
+    LOOK_EVERY_S,
+    SHOWN_AFTER_END_S,
+    Cost,
+    LiveCalls,
+    Watch,
+    count,
+    show,
+    watch,
+)
 from kav.console.texts import load_texts
 from kav.console.words import Words
 from kav.cost import load_prices
@@ -115,7 +125,8 @@ def test_the_cost_follows_what_was_used() -> None:
     spoken, written = prices.micro_usd(MODEL, talk.chronicle.usage), prices.audio_micro_usd("gpt-transcribe", 60.0)
     assert spoken is not None
     assert written is not None
-    assert call.micro_usd == spoken + written > 0
+    assert call.cost == Cost(spoken + written)
+    assert spoken + written > 0
 
 
 def test_a_call_without_a_known_price_has_no_cost_rather_than_a_guess() -> None:
@@ -124,8 +135,40 @@ def test_a_call_without_a_known_price_has_no_cost_rather_than_a_guess() -> None:
     assert talk is not None
     talk.chronicle.used(Usage(responses=1, output_audio=1000))
     (call,) = LiveCalls(load_prices(), "a model of tomorrow", "gpt-transcribe").look(0.0)
-    assert call.micro_usd is None
+    assert call.cost == Cost(None, is_partial=True)
     assert show(call, ENGLISH, 0.0)["cost"] == "–"
+
+
+@pytest.mark.parametrize("words", [ENGLISH, HEBREW])
+def test_a_cost_without_a_part_whose_price_is_not_known_says_so_to_who_sees_and_who_listens(words: Words) -> None:
+    entry = going_on()
+    talk = entry["conversation"]
+    assert talk is not None
+    talk.chronicle.used(Usage(responses=1, output_audio=1000))
+    talk.chronicle.transcribed_s = 60.0
+    (call,) = LiveCalls(load_prices(), MODEL, "a transcriber of tomorrow").look(0.0)
+    told = show(call, words, 0.0)
+    assert (told["cost"], told["cost_note"]) == ("\u2066≥ $0.064\u2069", words.text("call.cost_partial"))
+
+
+def test_a_response_of_which_nobody_told_what_it_took_leaves_the_cost_a_partial_one() -> None:
+    seen, entry = calls(), going_on()
+    talk = entry["conversation"]
+    assert talk is not None
+    talk.chronicle.used(Usage(responses=1, output_audio=1000))
+    assert show(seen.look(0.0)[0], ENGLISH, 0.0)["cost"] == "$0.064"
+    talk.chronicle.used(None)
+    assert show(seen.look(1.0)[0], ENGLISH, 1.0)["cost"] == "\u2066≥ $0.064\u2069"
+
+
+def test_interruptions_are_those_of_the_call_and_not_of_a_stream() -> None:
+    seen, entry = calls(), going_on()
+    talk = entry["conversation"]
+    assert talk is not None
+    assert entry["stream"] is None, "it was lost, and none has taken its place"
+    for over_bot in (True, False, True):
+        talk.chronicle.speech_began(over_bot=over_bot)
+    assert show(seen.look(0.0)[0], ENGLISH, 0.0)["barge_ins"] == 2
 
 
 def test_words_that_come_in_are_news() -> None:

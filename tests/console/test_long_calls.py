@@ -46,7 +46,7 @@ def goes_on(call_sid: str = "CAlive") -> str:
         for _ in range(MARKS):
             chronicle.now += 0.4
             chronicle.marked(f"i{number}")
-        chronicle.speech_began()
+        chronicle.speech_began(over_bot=False)
         chronicle.now += 2
         chronicle.caller_turn(f"c{number}", "name")
         chronicle.caller_words(f"c{number}", "כן בבקשה " * 4)

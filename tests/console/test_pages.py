@@ -82,6 +82,25 @@ def test_a_step_is_told_by_its_question_and_never_by_its_id_alone(place: Place) 
     assert "visitor" not in text
 
 
+@pytest.mark.parametrize(("path", "cost"), [("calls", "$0.123"), ("calls/CApast", "$0.12"), ("today", "$0.12")])
+@pytest.mark.parametrize("code", ["en", "he"])
+def test_a_cost_that_lacks_a_part_is_seen_to_be_the_least_that_it_is(
+    place: Place, path: str, cost: str, code: str
+) -> None:
+    sid, operator = recorded(place), in_language(place.operator(), code)
+    assert "≥" not in operator.get(f"/console/{path}").text
+    assert place.kav.records.save_usage(sid, "a model of tomorrow", responses=1).wait(5)
+    assert f"\u2066≥ {cost}\u2069" in operator.get(f"/console/{path}").text
+
+
+def test_why_a_cost_is_the_least_that_it_is_is_said(place: Place) -> None:
+    sid, operator = recorded(place), in_language(place.operator(), "en")
+    assert place.kav.records.save_usage(sid, "a model of tomorrow", responses=1).wait(5)
+    for path in ("calls", f"calls/{sid}"):
+        assert "The cost of a part is not known; it is not in here." in operator.get(f"/console/{path}").text
+    assert "1 calls with a part whose cost is not known" in operator.get("/console/today").text
+
+
 def test_every_measure_of_a_call_is_explained_where_it_stands(place: Place) -> None:
     text = shown(in_language(place.operator(), "en").get(f"/console/calls/{recorded(place)}").text)
     assert "Connections closed within 1.5 ms How long after a call&#39;s end the connections" in text

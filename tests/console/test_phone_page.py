@@ -215,6 +215,36 @@ async def test_a_call_that_cannot_be_placed_says_why(world: World, deaf: Browser
         await page.get_by_text("not a telephone number").wait_for()
 
 
+BROKEN = """
+  Worklet.prototype.addModule = async () => { throw new DOMException("no such module", "AbortError"); };
+  const { getUserMedia } = MediaDevices.prototype, { AudioContext } = window;
+  window.opened = { tracks: [], contexts: [] };
+  MediaDevices.prototype.getUserMedia = async function (wanted) {
+    const stream = await getUserMedia.call(this, wanted);
+    window.opened.tracks.push(...stream.getTracks());
+    return stream;
+  };
+  window.AudioContext = class extends AudioContext {
+    constructor(...wanted) {
+      super(...wanted);
+      window.opened.contexts.push(this);
+    }
+  };
+"""
+"""A page whose audio worklets cannot be fetched; it keeps what it opens, so that one sees whether that was closed."""
+
+
+async def test_audio_that_cannot_be_opened_leaves_the_microphone_off(world: World, hearing: Browser) -> None:
+    async with logged_in(hearing, world, "/console/phone") as page:
+        await page.add_init_script(BROKEN)
+        await page.reload()
+        await page.click("#place button")
+        await expect(page.locator("#trouble")).to_contain_text("AbortError")
+        assert await page.evaluate("opened.tracks.map((track) => track.readyState)") == ["ended"]
+        assert await page.evaluate("opened.contexts.map((context) => context.state)") == ["closed"]
+        assert await page.is_enabled("#place button"), "one may try again"
+
+
 async def test_in_hebrew_the_page_reads_from_right_to_left(world: World, deaf: Browser) -> None:
     async with logged_in(deaf, world, "/console/phone", "he") as page:
         assert await page.get_attribute("html", "dir") == "rtl"

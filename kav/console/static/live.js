@@ -4,6 +4,8 @@ import { listen } from "./connection.js";
 
 const board = document.getElementById("board");
 const rows = document.getElementById("calls");
+const WRITTEN =
+  ["who", "direction", "business", "step", "question", "speaker", "language", "barge_ins", "cost", "cost_note"];
 const began = new WeakMap(); // row -> when its call began, in this page's clock
 
 function clock(seconds) {
@@ -35,9 +37,7 @@ function newRow(call) {
 
 function show(call) {
   const row = rowOf(call.sid) ?? newRow(call);
-  for (const name of ["who", "direction", "business", "step", "question", "speaker", "language", "barge_ins", "cost"]) {
-    write(part(row, name), call[name]);
-  }
+  for (const name of WRITTEN) write(part(row, name), call[name]);
   part(row, "question").title = call.question_id;
   part(row, "question").lang = call.question_language;
   part(row, "voice").className = `voice ${call.speaking}`;

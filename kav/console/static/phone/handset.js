@@ -13,13 +13,27 @@ export async function microphone() {
   }
 }
 
-/** Opens the audio. `on` has `frame(bytes)`, `marks(names)`, `cleared({waited, at})` and `level(...)`. */
+/**
+ * Opens the audio. `on` has `frame(bytes)`, `marks(names)`, `cleared({waited, at})` and `level(...)`. Where it cannot be
+ * opened, `stream` is stopped: a microphone that nobody listens to is off, and its light too.
+ */
 export async function openHandset(stream, on) {
-  const context = new AudioContext({ latencyHint: "interactive" });
-  const modules = ["capture-worklet.js", "playback-worklet.js"].map((name) => new URL(name, import.meta.url));
-  await Promise.all(modules.map((url) => context.audioWorklet.addModule(url)));
-  await context.resume();
-  return new Handset(context, stream, on);
+  let context = null;
+  try {
+    context = new AudioContext({ latencyHint: "interactive" });
+    const modules = ["capture-worklet.js", "playback-worklet.js"].map((name) => new URL(name, import.meta.url));
+    await Promise.all(modules.map((url) => context.audioWorklet.addModule(url)));
+    await context.resume();
+    return new Handset(context, stream, on);
+  } catch (error) {
+    await letGo(context, stream);
+    throw error;
+  }
+}
+
+async function letGo(context, stream) {
+  for (const track of stream?.getTracks() ?? []) track.stop();
+  if (context && context.state !== "closed") await context.close();
 }
 
 class Handset {
@@ -62,8 +76,7 @@ class Handset {
     this.#capture.port.postMessage({ muted });
   }
 
-  async close() {
-    for (const track of this.#stream?.getTracks() ?? []) track.stop();
-    if (this.#context.state !== "closed") await this.#context.close();
+  close() {
+    return letGo(this.#context, this.#stream);
   }
 }
