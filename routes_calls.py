@@ -5,7 +5,8 @@
     GET    /do-not-call/<number>
     DELETE /do-not-call/<number>
 
-All of it needs `Authorization: Bearer KAV_API_TOKEN`. Every error is `{"error": {"code", "message", "remedy"}}`.
+All of it needs `Authorization: Bearer KAV_API_TOKEN`. Every error is `{"error": {"code", "message", "remedy"}}`, also
+that of a path or a method that there is not.
 """
 
 import json
@@ -20,7 +21,7 @@ from typing import Any, Final, TypeVar
 from flask import Blueprint, Flask, Response, jsonify, request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sqlalchemy.exc import SQLAlchemyError
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 import realtime_prompt_builder as prompt
 import stream_registry
@@ -47,8 +48,16 @@ from kav.wire.twilio_rest import (
 )
 from media_desk import MediaDesk
 
+MAX_SHOWN: Final = 64
+"""Characters of what was asked that are said again."""
+
 RECORD_WAIT_S: Final = 2.0
 """How long a number's record is waited for before it is answered that it is still on its way."""
+
+BASES: Final = ("/calls", "/do-not-call")
+"""Beneath these, errors are JSON, whoever finds them."""
+
+SEE: Final = "see GET /openapi.yaml, or docs/calls.md"
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -292,9 +301,20 @@ class CallDesk:
     def failed(self, error: Exception) -> Response:
         """Answer what nobody foresaw, as JSON as well."""
         if isinstance(error, HTTPException):
-            return answer(error.code or 400, _error("bad_request", str(error.description), "see docs/calls.md"))
+            return self._unserved(error)
         log.error("%s failed", request.path, exc_info=error)
         return answer(500, _error("internal", "Kav failed at this; its log says why", "report it, with the log"))
+
+    def _unserved(self, error: HTTPException) -> Response:
+        if isinstance(error, NotFound):
+            return answer(404, _error("no_such_path", f"there is nothing at {request.path[:MAX_SHOWN]!r}", SEE))
+        if not isinstance(error, MethodNotAllowed):
+            return answer(error.code or 400, _error("bad_request", str(error.description), SEE))
+        allowed = ", ".join(sorted(error.valid_methods or ()))
+        message = f"{request.method[:MAX_SHOWN]!r} is not what this path takes"
+        response = answer(405, _error("wrong_method", message, f"use one of: {allowed}"))
+        response.headers["Allow"] = allowed
+        return response
 
 
 def _read(kind: type[T]) -> T:
@@ -361,6 +381,11 @@ def answer(status: int, body: Mapping[str, object]) -> Response:
     return response
 
 
+def is_operators(path: str) -> bool:
+    """Whether a path belongs to the operator's API, there or not."""
+    return any(path == base or path.startswith(f"{base}/") for base in BASES)
+
+
 def init_app(app: Flask, desk: CallDesk) -> None:
     """Register the operator's routes."""
     calls = Blueprint("calls", __name__)
@@ -377,9 +402,8 @@ def init_app(app: Flask, desk: CallDesk) -> None:
     calls.register_error_handler(Exception, desk.failed)
     app.register_blueprint(calls)
 
-    def wrong_method(error: HTTPException) -> Response | HTTPException:
-        """The router refuses these before the blueprint is asked."""
-        ours = request.path == "/calls" or request.path.partition("/do-not-call")[0] == ""
-        return desk.failed(error) if ours else error
+    def unrouted(error: HTTPException) -> Response | HTTPException:
+        """The router refuses these before any blueprint is asked."""
+        return desk.failed(error) if is_operators(request.path) else error
 
-    app.register_error_handler(405, wrong_method)
+    app.register_error_handler(HTTPException, unrouted)  # not by its code: those go before the other blueprints' own

@@ -116,9 +116,25 @@ def test_without_a_configured_token_nobody_is_served_and_the_setting_is_named(st
     assert "KAV_API_TOKEN" in answer.text
 
 
-@pytest.mark.parametrize(("method", "path"), [("GET", "/calls"), ("PUT", "/calls"), ("PATCH", "/do-not-call/x")])
-def test_another_method_is_refused_as_json_too(operator: Operator, method: str, path: str) -> None:
-    assert refusal(operator.ask(method, path), 405) == "bad_request"
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/calls", "POST"),
+        ("PUT", "/calls", "POST"),
+        ("OPTIONS", "/calls", "POST"),
+        ("PATCH", "/do-not-call/x", "DELETE, GET, HEAD"),
+        ("GET", "/do-not-call", "POST"),
+    ],
+)
+def test_another_method_is_refused_as_json_too(operator: Operator, method: str, path: str, allowed: str) -> None:
+    answer = operator.ask(method, path)
+    assert refusal(answer, 405) == "wrong_method"
+    assert answer.headers["Allow"] == allowed
+
+
+@pytest.mark.parametrize("path", ["/calls/", "/calls/CA1", "/do-not-call/", "/do-not-call/x/y", "/calls/%00/<b>"])
+def test_a_path_that_there_is_not_is_refused_as_json_too(operator: Operator, path: str) -> None:
+    assert refusal(operator.ask("DELETE", path), 404) == "no_such_path"
 
 
 # What is placed

@@ -169,6 +169,40 @@ def test_a_recording_is_heard_by_nobody_without_the_token(start: Callable[..., O
     assert operator.ask("GET", path, token=None).headers["WWW-Authenticate"] == "Bearer"
 
 
+# What there is not
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("DELETE", "/calls/CA1", "GET, HEAD"),
+        ("GET", "/calls/CA1/end", "POST"),
+        ("PUT", "/calls", "GET, HEAD, POST"),
+        ("OPTIONS", "/calls/CA1", "GET, HEAD"),
+        ("PATCH", "/do-not-call", "POST"),
+    ],
+)
+def test_a_method_that_a_path_does_not_take_is_refused_as_described(
+    operator: Operator, method: str, path: str, allowed: str
+) -> None:
+    answer = operator.client.open(path, method=method, headers=AUTHORIZED)
+    assert (code(answer, 405), answer.headers["Allow"]) == ("wrong_method", allowed)
+    check({"$ref": f"{URI}#/components/schemas/Error"}, answer.json)
+
+
+@pytest.mark.parametrize("path", ["/calls/", "/calls/CA1/", "/calls/CA1/begin", "/do-not-call/", "/do-not-call/1/2"])
+def test_a_path_that_there_is_not_is_refused_as_described(operator: Operator, path: str) -> None:
+    answer = operator.client.get(path, headers=AUTHORIZED)
+    assert code(answer, 404) == "no_such_path"
+    check({"$ref": f"{URI}#/components/schemas/Error"}, answer.json)
+
+
+@pytest.mark.parametrize("path", ["/callsome", "/nowhere", "/console/calls/CAnothing", "/console/flows/none"])
+def test_what_is_not_the_operator_api_s_stays_as_it_was(start: Callable[..., Operator], path: str) -> None:
+    answer = start(KAV_CONSOLE_PASSWORD="open sesame, please").client.get(path, headers=AUTHORIZED)
+    assert answer.mimetype == "text/html"
+
+
 # Calls
 
 
