@@ -1,21 +1,25 @@
 """Takes the pictures of the console that stand in docs/: `python -m tests.console.pictures [FOLDER]`, in two minutes.
 
 A rehearsal of real calls: some are over, some go on. Calls of the day's earlier hours are made up and put on record, so
-that a day's figures have a day to show.
+that a day's figures have a day to show. One flow file is put into the folder with mistakes in it, so that one sees it
+checked.
 """
 
 import asyncio
 import random
+import shutil
 import sys
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from playwright.async_api import Browser, Page
 from sqlalchemy import insert
 
+from kav.flow_files import FOLDER
 from kav.records.database import build_engine, parse_url
 from kav.records.models import CALLS, STREAMS, TURNS
 from rehearsal.player import play
@@ -25,10 +29,13 @@ from rehearsal.typist import Typist
 from rehearsal.world import World
 from tests.console.browser import BROWSER, PASSWORD
 from tests.console.chromium import chromium, logged_in
+from tests.line.ending import until_healthy
 
 DOCS: Final = Path(__file__).parents[2] / "docs"
 SCENARIOS: Final = Path(__file__).parents[2] / "rehearsal" / "scenarios"
-STAR: Final = Path(__file__).with_name("pictured") / "urgent.yaml"
+PICTURED: Final = Path(__file__).with_name("pictured")
+STAR: Final = PICTURED / "urgent.yaml"
+FAULTY: Final = PICTURED / "pharmacy.yaml"
 ENDED: Final = ("a_person_takes_over", "english_at_the_clinic", "silence", "outbound_not_interested", "side_question")
 GOING_ON: Final = ("english_at_the_clinic", "outbound_to_the_closing", "keys_at_the_clinic", "side_question_within")
 ONE_AFTER_ANOTHER_S: Final = 8.0
@@ -108,6 +115,12 @@ class Photographer:
             await page.wait_for_selector(once)
             await self.save(page, name)
 
+    async def flows(self) -> None:
+        """Take the flow files: all, one that is in use, and one with mistakes."""
+        await self.take("flows", "/console/flows", 480)
+        await self.take("flow", "/console/flows/clinic.yaml", 900)
+        await self.take("flow-faulty", f"/console/flows/{FAULTY.name}", 860)
+
     async def save(self, page: Page, name: str) -> None:
         """Keep what the page shows."""
         await page.screenshot(path=self._folder / f"console-{name}.png")
@@ -138,6 +151,11 @@ class Photographer:
             await page.click("#hang-up")
 
 
+def going_on_now(world: World) -> str:
+    """The newest call that goes on."""
+    return next(call.sid for call in reversed(world.twilio.calls) if call.ended_at is None)
+
+
 async def rehearse(world: World, scenarios: Iterable[Scenario], voices: Voices, after_s: float = 0.0) -> list[str]:
     """Play scenarios, each beginning `after_s` later than the one before; returns their calls."""
 
@@ -151,22 +169,31 @@ async def rehearse(world: World, scenarios: Iterable[Scenario], voices: Voices, 
 
 async def main(folder: Path, language: str = "he") -> None:
     """Take them all."""
+    with TemporaryDirectory() as flows:
+        shutil.copytree(FOLDER, flows, dirs_exist_ok=True)
+        await _take_all(folder, language, Path(flows))
+
+
+async def _take_all(folder: Path, language: str, flows: Path) -> None:
     star = load(STAR)
     ended, going_on = ([load(SCENARIOS / f"{name}.yaml") for name in names] for names in (ENDED, GOING_ON))
     voices = Voices([star, *ended, *going_on])
     await asyncio.to_thread(voices.warm_up)
-    settings = {"KAV_CONSOLE_PASSWORD": PASSWORD, "KAV_TIMEZONE": zone(), "DRAIN_SECONDS": "0"}
+    settings = {"KAV_CONSOLE_PASSWORD": PASSWORD, "KAV_TIMEZONE": zone(), "DRAIN_SECONDS": "0", "KAV_FLOWS": str(flows)}
     async with World(settings, speak=voices.speak) as world, chromium(language=language) as browser:
         camera = Photographer(browser, world, folder, language)
+        await until_healthy(world, lambda figures: not figures["records"]["waiting"])  # the tables are there
+        shutil.copy(FAULTY, flows)
         remember(world)
         sids = await rehearse(world, [star, *ended], voices)
         await camera.login()
-        await camera.take("flows", "/console/flows", 480)
+        await camera.flows()
         await camera.take("call", f"/console/calls/{sids[0]}", 1250)
         await camera.phone()
         playing = asyncio.create_task(rehearse(world, [star, *going_on], voices, ONE_AFTER_ANOTHER_S))
         await asyncio.sleep(ONE_AFTER_ANOTHER_S * (len(going_on) + 0.6))
         await camera.take("live", "/console/", once=".voice.caller")
+        await camera.take("end", f"/console/calls/{going_on_now(world)}/end", 480)
         await camera.take("calls", "/console/calls")
         await camera.take("today", "/console/today", 1060)
         playing.cancel()
