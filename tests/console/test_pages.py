@@ -18,7 +18,7 @@ from kav.flow_files import load_flows
 from kav.records.database import build_engine, parse_url
 from kav.records.models import CALLS
 from tests.console.desk import Open, Place, going_on, in_language, recorded, shown
-from tests.flows.files import SMALL
+from tests.flows.files import SMALL, changed, write
 
 PAGES = ("/console/", "/console/calls", "/console/calls/CApast", "/console/today", "/console/flows")
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{7*7}}\u202e"
@@ -306,6 +306,20 @@ def test_the_flow_files_are_shown_as_they_run(place: Place) -> None:
     assert "leads to question 3 לאיזה טיפול לקבוע" in shown(page), "a branch names the question, not its id"
     assert operator.get("/console/flows/nothing.yaml").status_code == 404
     assert operator.get("/console/flows/..%2Fapp.py").status_code == 404
+
+
+def test_what_is_wrong_with_a_file_reads_from_left_to_right_among_hebrew_words(
+    open_console: Open, tmp_path: Path
+) -> None:
+    """Kav says it in English; its quotes and brackets stay where they are."""
+    flows = tmp_path / "flows"
+    flows.mkdir()
+    write(flows, SMALL)
+    place = open_console(KAV_FLOWS=str(flows))
+    write(flows, changed("answer: yes_no", "answer: yes_or_no"), "cafe.yaml")
+    page = in_language(place.operator(), "he").get("/console/flows/cafe.yaml").text
+    (told,) = re.findall(r'<li><a href="#line-14">שורה 14</a> <span dir="ltr" lang="en">(.*?)</li>', page)
+    assert shown(told).strip() == ("steps[sliced].answer `yes_or_no` is not possible here. did you mean `yes_no`")
 
 
 def test_a_file_is_checked_whenever_it_changes(tmp_path: Path) -> None:
