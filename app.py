@@ -274,7 +274,7 @@ def _leave(kav: Kav, server: WSGIServer, aftermath: "gevent.Greenlet[..., None]"
     kav.admission.stop()
     aftermath.join(countdown.take(SHUTDOWN_GRACE_S, leave_s=3 * RECORDS_S))
     if kav.shared is not None:
-        kav.shared.stop()
+        kav.shared.stop(countdown.take(SHUTDOWN_GRACE_S, leave_s=2 * RECORDS_S))
     kav.after_call.stop(countdown.take(SHUTDOWN_GRACE_S, leave_s=2 * RECORDS_S))
     kav.records.stop(max(RECORDS_S, countdown.take(SHUTDOWN_GRACE_S, leave_s=RECORDS_S)))
     log.drain(countdown.take(LEAVE_S))

@@ -52,7 +52,7 @@ def test_a_process_in_which_nothing_ever_finishes_is_gone_in_time(
         media=media,
         aftermath=nothing,
         admission=nothing,
-        shared=nothing,
+        shared=slow,
         after_call=slow,
         records=slow,
     )

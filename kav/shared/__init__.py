@@ -68,6 +68,6 @@ class Shared:
             return {"redis": "connected", "process": self.calls.me}
         return {"redis": "away", "for_s": round(time.monotonic() - since, 1), "process": self.calls.me}
 
-    def stop(self) -> None:
-        """Leave what is still to be done to the other processes."""
-        self.calls.stop()
+    def stop(self, timeout_s: float) -> None:
+        """Leave what is still to be done to the other processes, within so many seconds."""
+        self.calls.stop(timeout_s)

@@ -94,6 +94,8 @@ class Known:
     """Fields that were complained of: they are read once a second."""
     standing: object = None
     """Where its script stood when that was last looked at."""
+    settled: object = None
+    """How its entry was when Redis had all of it, if it is over; None: there may be news."""
     lock: BoundedSemaphore = field(default_factory=BoundedSemaphore)
     """One conversation with Redis about a call at a time, so that answers are taken in their order."""
 
@@ -124,6 +126,12 @@ class Codec:
         if talk is not None and self._tells_conversation(entry, known):
             written["conversation"] = _json(to_plain(talk, self.shift()))
         return written
+
+    def state(self, entry: Entry) -> object:
+        """Return what is told of an entry whose stream is over, to be compared and not written: that is quick."""
+        told = tuple(entry[key] for key in (*PLAIN.values(), *MOMENTS.values()))  # type: ignore[literal-required]
+        end = (entry["ended"], entry["end_reason"], entry["after_stream"], entry["ended_at"])
+        return told, end, frozenset(entry["chores_done"]), entry["stream"] is None
 
     def pages(self, entry: Entry, known: Mapping[str, str]) -> Fields:
         """Return the pages of an entry's conversation that have changed since the last call of this; all, at first."""

@@ -87,7 +87,7 @@ class SharedTickets(Tickets):
     def keep(self, ticket: str, order: Order) -> bool:
         """Keep an order, in one step for all; False, and nothing kept, if any process rings or speaks to the number."""
         self._hold(ticket, order)  # first, for whoever counts while Redis is asked counts this one
-        values = [ticket, order.to, json.dumps(self._plain(order)), round(self._ttl_s)]
+        values = (ticket, order.to, json.dumps(self._plain(order)), round(self._ttl_s))
         try:
             kept = bool(self._link.script(KEEP, [_key(ticket), TICKETS, CALLS], values))
         except UnansweredError:

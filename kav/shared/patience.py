@@ -5,6 +5,9 @@ from typing import Final
 ROUND_S: Final = 1.0
 """How old what others know of a live call may be: a process that is killed takes no more with it."""
 
+SELDOM_S: Final = 10.0
+"""How often the same is asked of a call that is over, here and there: only a Redis that has forgotten it has news."""
+
 LOOK_S: Final = 0.1
 """How soon an answer, or another question, is told: the next stream of the call goes on from there."""
 

@@ -64,6 +64,13 @@ redis.call('PUBLISH', 'kav:changed', ARGV[4] .. ' ' .. ARGV[2] .. ' null')
 return 1
 """
 
+LIVE: Final = """
+-- KEYS process. ARGV seconds. It lives, for so long. Returns whether it was known to: else others may have its calls.
+local lived = redis.call('EXISTS', KEYS[1])
+redis.call('SET', KEYS[1], '1', 'EX', ARGV[1])
+return lived
+"""
+
 TAKE_OVER: Final = """
 -- KEYS calls. ARGV me (JSON). The chores of calls whose owners show no sign of life become mine. Returns which.
 -- A call that streams is left alone: its process may have lost Redis alone, and if not, Twilio will say so.

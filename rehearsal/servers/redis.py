@@ -3,9 +3,11 @@
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from rehearsal.kav import LEASH
 from rehearsal.ports import free_port
@@ -19,18 +21,23 @@ def binary() -> str | None:
 
 
 class RedisServer:
-    """One server on a free loopback port; it keeps nothing when it stops."""
+    """One server on a free loopback port; it keeps nothing when it stops.
 
-    def __init__(self) -> None:
+    With a certificate for `localhost`, and its key in the same file, it speaks TLS and nothing else.
+    """
+
+    def __init__(self, certificate: Path | None = None) -> None:
         self._process: subprocess.Popen[bytes] | None = None
+        self._certificate = certificate
         self.port = free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
+        host, scheme = ("127.0.0.1", "redis") if certificate is None else ("localhost", "rediss")
+        self.url = f"{scheme}://{host}:{self.port}/0"
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
         found = binary()
         assert found is not None, "its tests are left out when there is none"
-        command = [found, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        command = [found, *self._listens(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
         leashed = [sys.executable, "-I", "-S", str(LEASH), *command]  # when we are killed, it ends too
         self._process = subprocess.Popen(
             leashed, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/tmp"
@@ -55,10 +62,24 @@ class RedisServer:
                 self._process.stdin.close()
             self._process = None
 
+    def _listens(self) -> list[str]:
+        if self._certificate is None:
+            return ["--port", str(self.port)]
+        its = str(self._certificate)
+        files = ["--tls-cert-file", its, "--tls-key-file", its, "--tls-auth-clients", "no"]
+        return ["--port", "0", "--tls-port", str(self.port), *files]
+
     def _answers(self) -> bool:
         try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as asked:
+            with self._connected() as asked:
                 asked.sendall(b"PING\r\n")
                 return asked.recv(16).startswith(b"+PONG")
         except OSError:
             return False
+
+    def _connected(self) -> socket.socket:
+        asked = socket.create_connection(("127.0.0.1", self.port), timeout=1)
+        if self._certificate is None:
+            return asked
+        trusts = ssl.create_default_context(cafile=self._certificate)
+        return trusts.wrap_socket(asked, server_hostname="localhost")

@@ -12,7 +12,7 @@ import redis
 
 from kav.call.admission import Limits, Newcomer
 from kav.shared.counts import SharedCounts
-from kav.shared.link import MAX_CONNECTIONS, AwayError, Link, RefusedError, UnansweredError
+from kav.shared.link import BYTES_AT_ONCE, MAX_CONNECTIONS, MOST_AT_ONCE, AwayError, Link, RefusedError, UnansweredError
 from rehearsal.servers.redis import RedisServer
 from tests.line.ending import fin
 from tests.redis.test_redis_dies import AWAY, BACK, until_noticed
@@ -50,6 +50,38 @@ def test_a_key_of_somebody_else_s_is_no_outage(link: Link, caplog: pytest.LogCap
     assert "WRONGTYPE" in said
     assert "of its own" in said, "what to do"
     assert CALLER not in said
+
+
+SET: str = "return redis.call('HSET', KEYS[1], 'field', ARGV[1])"
+
+
+def test_of_many_that_go_together_one_that_is_refused_fails_alone(link: Link) -> None:
+    link.client.set("kav:call:1", "not a hash")
+    asked = [([f"kav:call:{n}"], [str(n)]) for n in range(2 * MOST_AT_ONCE)]
+    answers = link.scripts(SET, asked)
+    assert [type(answer) for answer in answers] == [int, RefusedError, *[int] * (len(asked) - 2)]
+    assert [link.client.hget(f"kav:call:{n}", "field") for n in (0, 2, len(asked) - 1)] == [
+        "0",
+        "2",
+        str(len(asked) - 1),
+    ]
+    assert not link.away
+
+
+def test_what_is_too_long_for_company_goes_alone_and_arrives(link: Link) -> None:
+    values = ["x" * size for size in (BYTES_AT_ONCE, 1, 2 * BYTES_AT_ONCE, 2)]
+    assert link.scripts(SET, [([f"kav:call:{n}"], [value]) for n, value in enumerate(values)]) == [1] * 4
+    assert [link.client.hget(f"kav:call:{n}", "field") for n in range(4)] == values
+
+
+def test_many_that_go_together_find_a_replica_away_as_one_does(link: Link) -> None:
+    link.client.replicaof("127.0.0.1", "1")
+    try:
+        with pytest.raises(AwayError):
+            link.scripts(SET, [(["kav:call:1"], ["1"])])
+        assert link.away
+    finally:
+        link.client.replicaof("NO", "ONE")
 
 
 def test_a_request_too_many_waits_and_fails_and_is_no_outage(link: Link) -> None:

@@ -15,13 +15,18 @@ import pytest
 import redis
 
 import stream_registry
+from kav.call.aftermath import Chore
 from kav.shared import scripts
 from kav.shared.calls import SharedCalls
-from kav.shared.link import AwayError, Link
+from kav.shared.fields import Codec
+from kav.shared.link import MOST_AT_ONCE, AwayError, Link
+from kav.shared.lives import Lives
+from kav.shared.meeting import Meetings
 from kav.shared.orders import SharedTickets
 from kav.tickets import Order
 from realtime_prompt_builder import load_phrases
 from rehearsal.servers.redis import RedisServer
+from stream_registry import Entry
 from tests.call.test_script_properties import FLOW
 
 ROOT = Path(__file__).parents[2]
@@ -259,6 +264,74 @@ def test_a_call_that_is_registered_while_another_webhook_asks_for_it_is_not_lost
     redis_server.signal(signal.SIGCONT)
     asks.join(5)
     assert stream_registry.registry.pop(call, None) is not None
+
+
+def meetings(link: Link) -> Meetings:
+    link.probe()
+    return Meetings(link, Codec("a", load_phrases(), lambda: link.shift), TTL_S)
+
+
+@pytest.fixture
+def entry() -> Iterator[Entry]:
+    sid = "CA" + uuid4().hex
+    yield stream_registry.register(sid, direction="inbound", flow=FLOW, from_number="+1", to_number="+2")
+    stream_registry.registry.pop(sid, None)
+
+
+def test_a_call_that_is_over_and_told_is_asked_about_seldom_until_something_changes(link: Link, entry: Entry) -> None:
+    process, sid = meetings(link), entry["call_sid"]
+    process.meet(sid, new=True)
+    assert process.unsettled() == [sid], "it goes on"
+    stream_registry.end(sid, "goodbye")
+    process.meet(sid)
+    assert process.unsettled() == [sid], "Twilio has not said yet that it is over"
+    entry["terminal_at"] = time.monotonic()
+    assert process.meet_all([sid]) == []
+    assert process.unsettled() == []
+    entry["chores_done"].add(Chore.REPORT)
+    assert process.unsettled() == [sid]
+    process.meet_all([sid])
+    assert process.unsettled() == []
+    assert "REPORT" in cast("str", link.client.hget(scripts.call_key(sid), "chores"))
+    entry["human_left_at"] = time.monotonic()
+    assert process.unsettled() == [sid]
+
+
+def test_a_redis_that_has_lost_its_memory_is_told_of_all_calls_anew(link: Link, entry: Entry) -> None:
+    process, others = meetings(link), [f"CA{n:032}" for n in range(2 * MOST_AT_ONCE)]
+    sids = [entry["call_sid"], *others]
+    for sid in others:
+        stream_registry.register(sid, direction="inbound", flow=FLOW, from_number="+1", to_number="+2")
+    try:
+        process.meet_all(sids)
+        link.client.flushall()
+        link.client.script_flush()
+        process.meet_all(sids)
+    finally:
+        for sid in others:
+            del stream_registry.registry[sid]
+    assert link.client.smembers(scripts.CALLS) == set(sids)
+    assert {link.client.hget(scripts.call_key(sid), "owner") for sid in sids} == {'"a"'}
+
+
+def test_a_call_of_which_somebody_else_is_telling_holds_up_no_other(link: Link, entry: Entry) -> None:
+    process, sid = meetings(link), entry["call_sid"]
+    with process.known(sid).lock:
+        assert process.meet_all([sid]) == [sid], "its turn comes again"
+    assert process.meet_all([sid]) == []
+    assert link.client.hget(scripts.call_key(sid), "owner") == '"a"'
+
+
+def test_who_may_have_been_taken_for_dead_asks_about_all_calls(link: Link) -> None:
+    link.probe()
+    asked: list[str] = []
+    lives = Lives(link, "a", lambda: asked.append("a"), lambda: None)
+    lives.beat()
+    lives.beat()
+    assert len(asked) == 1, "nobody knew of it before"
+    link.client.delete(scripts.process_key("a"))
+    lives.beat()
+    assert len(asked) == 2
 
 
 def test_one_process_alone_loads_nothing_of_it() -> None:
