@@ -60,14 +60,6 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class Glimpse:
-    """What a stream is at, for whoever watches."""
-
-    speaking: Literal["caller", "bot", "nobody"]
-    barge_ins: int
-
-
-@dataclass(frozen=True, slots=True)
 class Outcome:
     """How a stream ended: `ghost_s` is the time from the end's trigger to FIN on both sockets."""
 
@@ -300,9 +292,7 @@ class Stream:
             self.end(action.reason, after_stream=after)
         elif self._being_told is None:
             self._being_told = ending = action.reason, after
-            self.entry["after_stream"] = after  # it says what follows, and who announces a human
-            if after == "hang_up":  # decided now: Twilio's own news of that end does not replace it
-                self.entry["end_reason"], self.entry["ended_at"] = action.reason, time.monotonic()
+            stream_registry.announce(self.entry, *ending)
             gevent.spawn(self._tell_twilio, tell, ending)  # not killed with the stream: what Twilio is told, it does
 
     def _tell_twilio(self, tell: Callable[[Entry], bool], ending: Ending) -> None:
@@ -322,10 +312,12 @@ class Stream:
         """The process stops: let the caller know, and end the call when they have heard it."""
         self._decide(events.Shutdown(time.monotonic()))
 
-    def glimpse(self) -> Glimpse:
-        """Say who is speaking; reads, and decides nothing."""
-        bot: Literal["bot", "nobody"] = "nobody" if self._session.playhead.quiet_by(time.monotonic()) else "bot"
-        return Glimpse("caller" if self._session.listening else bot, self._tally.barge_ins)
+    @property
+    def speaking(self) -> Literal["caller", "bot", "nobody"]:
+        """Who speaks, for whoever watches."""
+        if self._session.listening:
+            return "caller"
+        return "nobody" if self._session.playhead.quiet_by(time.monotonic()) else "bot"
 
     # The end
 

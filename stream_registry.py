@@ -51,7 +51,7 @@ class Entry(TypedDict):
     ended: bool
     """The flag that the call's loop polls."""
     end_reason: EndReason | None
-    """This and the next are known before `ended` is set where Twilio is being told of that end."""
+    """This and the next are known before `ended` is set where the end was announced."""
     ended_at: float | None
     terminal_at: float | None
     """When Twilio's terminal status came."""
@@ -283,7 +283,7 @@ def end(call_sid: str, reason: EndReason, *, after_stream: AfterStream = "hang_u
     if entry is None or entry["ended"]:
         return False
     entry["ended"] = True
-    if entry["end_reason"] is None:  # else it is decided, and Twilio was being told of it
+    if entry["end_reason"] is None:  # else it was announced
         entry["end_reason"], entry["ended_at"] = reason, time.monotonic()
     entry["after_stream"] = after_stream
     entry["token"] = None
@@ -292,6 +292,13 @@ def end(call_sid: str, reason: EndReason, *, after_stream: AfterStream = "hang_u
         wake()
     _sharing.changed(entry)
     return True
+
+
+def announce(entry: Entry, reason: EndReason, after_stream: AfterStream) -> None:
+    """Decide how a live call ends that goes on until Twilio has been told: of a hang-up, its own news is no reason."""
+    entry["after_stream"] = after_stream
+    if not handed_over(entry):
+        entry["end_reason"], entry["ended_at"] = reason, time.monotonic()
 
 
 def reopen(entry: Entry, opening: str) -> None:

@@ -94,7 +94,7 @@ def _words(seen: Seen, kept: Kept) -> list[str]:
 
 def _usage(seen: Seen, kept: Kept) -> list[str]:
     least, most = seen.done
-    known = [row for row in kept.usage if row.get("model") != UNREPORTED]
+    known = [row for row in kept.usage if row["model"] != UNREPORTED]
     responses = sum(row["responses"] or 0 for row in known)
     found = [] if least <= responses <= most else [f"{responses} responses, the model ended {least} to {most}"]
     costs = kept.call["cost_micro_usd"] is not None and all(row["cost_micro_usd"] is not None for row in known)

@@ -78,11 +78,6 @@ class Prices:
         audio = price.audio.micro_usd(used.input_audio, used.cached_audio, used.output_audio)
         return _rounded(text + audio)
 
-    def sum_micro_usd(self, used: Mapping[str, Used]) -> int | None:
-        """What several models' tokens cost together; None while the price of any of them is not known."""
-        costs = [self.micro_usd(model, tokens) for model, tokens in used.items()]
-        return None if None in costs else sum(cost for cost in costs if cost is not None)
-
     def audio_micro_usd(self, model: str, audio_s: float) -> int | None:
         """What so many seconds of audio cost, for a model that is paid by time; None as above."""
         price = self.by_model.get(model)

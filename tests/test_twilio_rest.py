@@ -187,7 +187,7 @@ def test_twilio_s_passing_faults_are_tried_again(
 
 
 def test_an_answer_that_does_not_come_in_time_is_asked_for_again(api: TwilioApi, pauses: list[float]) -> None:
-    rest = connect(api.url, pauses, timeout_s=0.1)
+    rest = connect(api.url, pauses, timeout_s=1.0)
     api.calls["CA1"], api.faults = {"status": "in-progress"}, [0]
     assert rest.hang_up("CA1") is HangUp.ENDED
     assert len(pauses) == 1

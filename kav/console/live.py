@@ -101,7 +101,6 @@ class LiveCalls:
         talk, stream = entry["conversation"], entry["stream"]
         flow = talk.flow if talk is not None else entry["flow"]
         active = talk.lock.active if talk is not None else None
-        glimpse = stream.glimpse() if stream is not None else None
         return LiveCall(
             call_sid=entry["call_sid"],
             other=stream_registry.other_party(entry),
@@ -113,7 +112,7 @@ class LiveCalls:
             question_language=flow.language,
             position=flow.steps.index(active) + 1 if active is not None else 0,
             steps=len(flow.steps),
-            speaking=glimpse.speaking if glimpse is not None else "nobody",
+            speaking=stream.speaking if stream is not None else "nobody",
             language=talk.language.current if talk is not None else flow.language,
             barge_ins=talk.chronicle.barge_ins if talk is not None else 0,
             cost=self._cost(entry["call_sid"], talk) if talk is not None else Cost(),

@@ -194,7 +194,7 @@ class PhonePages:
         talk, stream = entry["conversation"], entry["stream"]
         turns = talk.chronicle.turns[-TURNS_TOLD:] if talk is not None else []
         return {
-            "speaking": stream.glimpse().speaking if stream is not None else "nobody",
+            "speaking": stream.speaking if stream is not None else "nobody",
             "step": talk.open_question[0] if talk is not None else "",
             "turns": [_told(turn) for turn in turns],
         }

@@ -34,7 +34,7 @@ STREAM = {
     "frames_out": 4,
 }
 TURN = {"who": "bot", "text": "shalom"}
-USED = {"responses": 2, "cost_micro_usd": 120}
+USED = {"model": "gpt-realtime-2.1", "responses": 2, "cost_micro_usd": 120}
 
 
 def kept(**other: Any) -> Kept:  # noqa: ANN401 - columns of any type

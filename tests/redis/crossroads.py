@@ -8,62 +8,35 @@ async with crossroads:
 
 import asyncio
 from collections import Counter
-from contextlib import suppress
-from types import TracebackType
-from typing import Self
 
-LONGEST_HEAD = 64 * 1024
+from tests.redis.lines import Between, carry
 
 
-class Crossroads:
+class Crossroads(Between):
     """The router; a request that nobody answers gets a 503, as Heroku's does."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.ports: list[int] = []
         self.rules: dict[str, int] = {}
         """Path -> place in `ports`; other paths take turns."""
         self.taken: list[tuple[str, int]] = []
         """Path of each request, and the place that it went to."""
-        self.port = 0
         self._turns: Counter[str] = Counter()
-        self._server: asyncio.Server | None = None
-        self._at_work: set[asyncio.Task[None]] = set()
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=LONGEST_HEAD)
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._server is not None:
-            self._server.close()
-        for task in list(self._at_work):
-            task.cancel()
-        await asyncio.gather(*self._at_work, return_exceptions=True)
-
     def went(self, path: str) -> list[int]:
         """The places that requests for a path went to, in their order."""
         return [place for asked, place in self.taken if asked == path]
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._at_work.add(task)
-        try:
-            head = await reader.readuntil(b"\r\n\r\n")
-            path = head.split(b" ", 2)[1].partition(b"?")[0].decode()
-            await self._pass_on(path, self._one_request(head), reader, writer)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            self._at_work.discard(task)
-            writer.close()
+    async def carry_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Pass one request on, with all that follows on its connection."""
+        head = await reader.readuntil(b"\r\n\r\n")
+        path = head.split(b" ", 2)[1].partition(b"?")[0].decode()
+        await self._pass_on(path, self._one_request(head), reader, writer)
 
     def _one_request(self, head: bytes) -> bytes:
         """A connection carries one request, so that the next may go elsewhere; an upgrade stays as it is."""
@@ -89,15 +62,4 @@ class Crossroads:
             writer.write(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
             return
         onward.write(head)
-        await asyncio.gather(_carry(reader, onward), _carry(there, writer))
-
-
-async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Carry bytes one way until FIN, and the FIN too; a reset becomes one."""
-    with suppress(ConnectionError):
-        while piece := await reader.read(65536):
-            writer.write(piece)
-            await writer.drain()
-    with suppress(OSError, ConnectionError):
-        if writer.can_write_eof():
-            writer.write_eof()
+        await asyncio.gather(carry(reader, onward), carry(there, writer))
