@@ -90,12 +90,12 @@ class Stream:
         self.entry = entry
         self._leg = leg
         self._another_leg = another_leg
-        self._retells = False
-        """The model is a new one, to which what was said is told first of all."""
         self._flow = flow
         self._phrases = phrases
         self._encoder = twilio_media.Encoder(stream_sid)
         self._talk = entry["conversation"] or Conversation(flow, phrases.texts)
+        self._retells = bool(self._talk.chronicle.turns)
+        """The model is a new one in a call that goes on: what was said is told to it first of all."""
         self._session = CallSession(rules, self._talk)
         self._tally = Tally()
         self._last_sequence = 0

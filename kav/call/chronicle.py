@@ -21,6 +21,9 @@ MAX_OUTPUT: Final = 2000
 """Characters of a tool's arguments and of its output that are kept."""
 
 
+LEFT: Final = "The line was lost before the tool had answered; nobody knows whether it did what it was asked."
+"""What stands for the output of a tool whose stream was over first; a model that is told of the call reads it."""
+
 MAX_MARKS: Final = 50
 """Marks of one turn that are kept: those of its first twenty seconds or so."""
 
@@ -152,6 +155,7 @@ class Chronicle:
         """A stream begins; the first of them is where the call's time counts from."""
         self.began_at = self.now if self.began_at is None else self.began_at
         self._turn_ended_at = self._speaking = None
+        self.leave_tools()  # those of a process that was killed
 
     # The caller
 
@@ -277,6 +281,12 @@ class Chronicle:
             run.output, run.duration_ms, run.ok = output[:MAX_OUTPUT], self.at_ms - run.at_ms, ok
             self._new_tools[call_id] = run
             self._moved_tools.add(call_id)
+
+    def leave_tools(self) -> None:
+        """A stream is over: nobody hears any more what its tools bring."""
+        for run in self.tools.values():
+            if run.duration_ms is None:
+                self.tool_finished(run.call_id, LEFT, ok=False)
 
     def used(self, usage: Usage | None) -> None:
         """A response of the model that speaks now has cost so much; None: nobody knows."""

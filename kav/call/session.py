@@ -183,6 +183,7 @@ class CallSession:
         self._talk.chronicle.interrupted(
             self.playhead.interrupt(at, response_active=self._replies.response is not None)
         )
+        self._talk.chronicle.leave_tools()
 
     def _leave_response(self) -> None:
         """Nobody will tell what a response took that is left in the middle."""

@@ -7,6 +7,7 @@ import pytest
 from kav.call import actions as act
 from kav.call import events as ev
 from kav.call.audit import Breach
+from kav.call.chronicle import LEFT
 from kav.call.conversation import Conversation
 from kav.call.flow import HttpTool
 from kav.call.replies import LOST, REFUSED, TOOL_DEADLINE_S
@@ -225,3 +226,15 @@ def test_every_call_of_a_tool_is_on_the_calls_account(clinic: Clinic) -> None:
     clinic.comes_back()
     run = clinic.talk.chronicle.tools["c1"]
     assert (run.name, run.arguments, run.output, run.duration_ms) == ("free_slots", "{}", "10:00", 700)
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_tool_whose_stream_is_over_first_is_on_record_as_left(clinic: Clinic, killed: bool) -> None:
+    clinic.asks_something()
+    clinic.calls()
+    if killed:  # its process wrote nothing more
+        Talk(clinic.talk).started()
+    else:
+        clinic.do(ev.Ended(clinic.now))
+    run = clinic.talk.chronicle.tools["c1"]
+    assert (run.ok, run.output, run.duration_ms is None) == (False, LEFT, False)

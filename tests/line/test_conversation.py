@@ -72,9 +72,10 @@ async def turn(talk: Talk, voice: int) -> None:
 
 
 def orders(talk: Talk) -> list[str]:
-    """What Kav told the model to judge or to say, in order."""
+    """What Kav told the model to judge or to say, in order; what it retold of another connection's is none of that."""
     created = [event["item"] for event in talk.asked("conversation.item.create")]
-    return [item["content"][0]["text"] for item in created if item["type"] == "message"]
+    told = [item for item in created if item["type"] == "message" and not item["id"].startswith("retold")]
+    return [item["content"][0]["text"] for item in told]
 
 
 async def ended(world: World, call: Call) -> str:

@@ -45,6 +45,7 @@ async def _lose_twice(world: World, kind: str) -> None:
     second = await world.session_of(talk.call, 2)
     await second.wait_for("response.done")
     assert [RESUMED in item.text for item in second.conversation.items if item.role == "system"] == [True]
+    assert [item.role for item in second.conversation.items][:2] == ["assistant", "system"], "it knows of the greeting"
     assert talk.call.said == []
 
     since = time.monotonic()

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 
 import pytest
 
+from kav.call.chronicle import LEFT
 from rehearsal.model import CallTool, Faults, ModelSession, Reply, ReplyRequest, Say, Script
 from rehearsal.tools import TOKEN
 from rehearsal.world import World
@@ -206,6 +207,21 @@ async def test_a_tool_that_is_back_before_the_next_model_is_told_with_all_the_re
     session = await world.session_of(talk.call, 2)
     await talk.call.until(lambda: told_of_tools(session) == [CALLED, BROUGHT])
     await talk.call.hang_up()
+
+
+async def test_a_tool_that_works_while_the_line_is_lost_is_told_of_as_one_that_nobody_has_heard_the_end_of(
+    world: World,
+) -> None:
+    world.tools.offer("/api/free-slots?day=2026-11-24", {"free": ["10:00"]}, after_s=1.5)
+    times = world.tools.times("/api/free-slots?day=2026-11-24")
+    talk = await asked(world, Asking())
+    await talk.call.until(lambda: world.tools.times("/api/free-slots?day=2026-11-24") > times)
+    talk.call.drop("reset")
+    await talk.call.until_streaming(streams=2)
+    session = await world.session_of(talk.call, 2)
+    await talk.call.until(lambda: told_of_tools(session) == [CALLED, ("function_call_output", LEFT)])
+    await talk.call.hang_up()
+    assert await went_well(world, talk) is False
 
 
 async def test_what_tools_have_brought_is_known_to_the_next_model(world: World) -> None:
