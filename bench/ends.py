@@ -22,6 +22,8 @@ EVERY_S = 0.08
 QUIET_S = 0.3
 """How long no media, or a mute model, lasts before the trigger."""
 LIMIT_MS = 100.0
+LOST_IS_OVER = {"MODEL_RECONNECTS": "0", "MODEL_REST_S": "0"}
+"""A lost model ends its call, as it does when it was lost too often, and is not left alone for it."""
 PATIENCE_S = 3.0
 
 
@@ -175,7 +177,7 @@ class Ender:
 
 def run(*, quick: bool) -> Report:
     report = Report("ends")
-    with world() as a_world:
+    with world(LOST_IS_OVER) as a_world:
         a_world.place(LIVE)
         a_world.until_talking()
         a_world.loop.run(1.0)

@@ -10,6 +10,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -36,7 +37,9 @@ CORES = (_usable[0], _usable[-1])
 class KavProcess:
     """Kav, from its start to its end; a context manager."""
 
-    def __init__(self, model_port: int, ca_file: Path | None = None) -> None:
+    def __init__(
+        self, model_port: int, ca_file: Path | None = None, settings: Mapping[str, str] | None = None
+    ) -> None:
         self.core, own_core = CORES
         self._folder = Path(tempfile.mkdtemp(prefix="kav-bench-"))
         self.port = free_port()
@@ -58,6 +61,7 @@ class KavProcess:
             "DRAIN_SECONDS": "0",
             "CALLS_PER_CALLER_PER_HOUR": "0",  # the same few callers call again and again
             "HUB_LAG_SHED_MS": "0",  # what an overload does is what is measured
+            **(settings or {}),
         }
         if ca_file:
             environment["SSL_CERT_FILE"] = str(ca_file)

@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -90,14 +90,14 @@ class World:
 
 
 @contextmanager
-def world(*, tls: bool = False) -> Iterator[World]:
-    """Start a world, over ws or wss to the model, and take it down."""
+def world(settings: Mapping[str, str] | None = None, *, tls: bool = False) -> Iterator[World]:
+    """Start a world, over ws or wss to the model, with settings of its own, and take it down."""
     loop, measure = Loop(), Measure()
     folder = Path(tempfile.mkdtemp(prefix="kav-bench-ca-"))
     try:
         ca_file, context = certificate.make(folder) if tls else (None, None)
         model = ModelServer(loop, measure, FRAME_TAIL, context)
-        with KavProcess(model.port, ca_file) as kav:
+        with KavProcess(model.port, ca_file, settings) as kav:
             a_world = World(loop, model, kav, measure)
             yield a_world
             a_world.close()
