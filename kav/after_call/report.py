@@ -99,6 +99,7 @@ def payload(report: CallReport, findings: Findings) -> dict[str, Any]:
         "flow_done": report.flow_done,
         "do_not_call": report.do_not_call,
         "unserved": report.unserved,
+        "test": report.is_test,
         "answers": [
             {"step": given.step, "value": given.value, "unanswered": given.unanswered or None}
             for given in report.answers

@@ -158,6 +158,12 @@ def test_a_call_that_could_not_be_served_is_told_of_though_nobody_said_anything(
     assert office.hook.bodies[0]["unserved"] is True
 
 
+@pytest.mark.parametrize("is_test", [False, True])
+def test_the_webhook_can_tell_a_test_from_a_customer_s_call(office: Office, is_test: bool) -> None:
+    office.work_on(report(is_test=is_test, owner=None, wants_summary=False))
+    assert office.hook.bodies[0]["test"] is is_test
+
+
 @pytest.mark.parametrize(
     ("owner", "settings", "reached"),
     [
