@@ -2,9 +2,10 @@
 
 import asyncio
 import json
+import resource
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import aiohttp
@@ -15,6 +16,8 @@ from tests.console.browser import PASSWORD, Operator
 
 VIEWERS = 2
 COMMENT_EVERY_S = 15.0
+MANY = 1050
+"""Connections of others."""
 EVENTS = "/console/events"
 
 
@@ -104,6 +107,22 @@ async def test_more_viewers_than_are_allowed_are_told_to_come_back(world: World)
             assert (answer.status, answer.headers["Retry-After"]) == (503, "10")
         async with watching(operator):  # who has left makes room before the next line would have been written to them
             pass
+
+
+async def test_who_comes_when_a_thousand_connections_are_open_is_told_all_the_same(world: World) -> None:
+    """`select` knows no descriptor from 1024 on."""
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < 2 * (MANY + 400):
+        pytest.skip("needs a limit of more open files (ulimit -n)")
+    host, _, port = world.kav.url.removeprefix("http://").partition(":")
+    async with AsyncExitStack() as others:
+        for _ in range(MANY):
+            _, writer = await asyncio.open_connection(host, int(port))
+            others.callback(writer.close)
+        async with Operator(world.kav.url) as operator, watching(operator) as viewer:
+            call = await world.connected_call()
+            await viewer.news_of(call.sid, over=False)
+            await call.hang_up()
+            await viewer.news_of(call.sid, over=True)
 
 
 async def test_a_logout_ends_the_events(world: World) -> None:
