@@ -102,8 +102,8 @@ class ModelLeg:
 
     @property
     def tried(self) -> tuple[Route, ...]:
-        """Whom the call has asked in vain, in order: nobody, once an answer has come to its end."""
-        return () if self._proved else tuple(self._tried)
+        """Whom the call has asked in vain, in order: not one that has answered and whose connection then broke."""
+        return tuple(route for route in self._tried if not (self._proved and route is self._route))
 
     def claim(self, listener: Listener) -> None:
         """Hand the leg to a stream, which is told at once what it has missed."""
@@ -114,8 +114,13 @@ class ModelLeg:
             listener.model_ready(time.monotonic())
 
     def disown(self) -> None:
-        """Tell nobody anything any more, and close: it was given up."""
+        """Tell nobody anything any more, and close: it was given up.
+
+        If the connection holds, it is the endpoint that does not do what it is asked, whatever it did before.
+        """
         self._listener = None
+        if self.lost is None:
+            self._proved = False
         self._blame()
         self.close()
 

@@ -110,6 +110,27 @@ async def test_an_endpoint_that_takes_the_call_and_does_nothing_for_it_is_left_f
         assert spare.violations == []
 
 
+@pytest.mark.parametrize("how", ["stalls", "server_error", "insufficient_quota"])
+async def test_an_endpoint_that_has_answered_and_then_does_nothing_is_left_for_the_other_in_mid_call(how: str) -> None:
+    stalls = how == "stalls"
+    script = Judging([]) if stalls else Failing(range(1, 99), code=how)
+    faults = [Faults(after=(After("input_audio_buffer.committed", ModelSession.stall),))] if stalls else []
+    async with ModelServer() as spare:
+        settings = {"OPENAI_FALLBACK_URL": spare.url + "/", "MODEL_REPLY_TIMEOUT_S": "2"}
+        async with World(SETTINGS | settings) as world:
+            talk = Talk(call := await world.call(script, faults=faults, to=LOCKSMITH), await world.session_of(call))
+            await call.until(lambda: call.heard_ms >= 300)
+            await call.until_quiet()
+            heard_ms = call.heard_ms
+            await call.say(SPEECH)
+            await call.until(lambda: call.heard_ms >= heard_ms + 300)
+            assert (len(world.sessions_of(call)), len(spare.sessions)) == (1, 1)
+            assert QUESTION in orders(Talk(talk.call, spare.sessions[0]))[-1]
+            assert call.dialled == call.said == []
+            await call.hang_up()
+        assert spare.violations == []
+
+
 async def test_an_endpoint_that_has_answered_is_asked_again_when_its_connection_breaks() -> None:
     async with ModelServer() as spare, World(SETTINGS | {"OPENAI_FALLBACK_URL": spare.url + "/"}) as world:
         talk = await greeted(world, CallTool("answer_step", {"step": "problem", "value": "דלת", "language": "he"}))

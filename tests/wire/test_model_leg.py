@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from typing import cast
 
@@ -23,6 +23,7 @@ UPDATED = json.dumps(
         "session": {"audio": {side: {"format": {"type": "audio/pcmu"}} for side in ("input", "output")}},
     }
 ).encode()
+ANSWERED = json.dumps({"type": "response.done", "response": {"id": "resp_1", "status": "completed"}}).encode()
 
 
 class Way(Route):
@@ -90,9 +91,15 @@ def stack() -> Iterator[ExitStack]:
 
 
 def leg_over(
-    lines: Lines, stack: ExitStack, attempts: int = 1, within_s: float = WAIT_S, *, insists: bool = False
+    lines: Lines,
+    stack: ExitStack,
+    attempts: int = 1,
+    within_s: float = WAIT_S,
+    *,
+    insists: bool = False,
+    tried: Iterable[Route] = (),
 ) -> ModelLeg:
-    leg = ModelLeg("CA1", lines, {}, "+972", within_s, attempts=attempts, insists=insists)
+    leg = ModelLeg("CA1", lines, {}, "+972", within_s, attempts=attempts, insists=insists, tried=tried)
     stack.callback(leg.close)
     return leg
 
@@ -219,6 +226,41 @@ def test_one_that_is_configured_and_never_answers_counts_as_failed(stack: ExitSt
         leg.wait_done(WAIT_S)
     with pytest.raises(LeftAlone):
         lines.choose()
+
+
+def answering(lines: Lines, leg: ModelLeg) -> Peer:
+    """The first peer, and a leg to it that has had an answer to its end."""
+    peer = configured(lines)
+    leg.claim(told := Told())
+    _ready(told)
+    peer.send(ANSWERED)
+    until(lambda: lines.way.breaker.failures == 0)
+    return peer
+
+
+def test_one_that_has_answered_and_is_given_up_is_not_asked_again_before_the_others(stack: ExitStack) -> None:
+    lines = Lines(stack, 0, Way(stack))
+    lines.way.failed()
+    leg = leg_over(lines, stack)
+    answering(lines, leg)
+    leg.disown()
+    assert leg.tried == (lines.way,)
+    assert lines.way.breaker.failures == 1, "others are to know, too"
+    leg.wait_done(WAIT_S)
+    assert (leg.tried, lines.way.breaker.failures) == ((lines.way,), 1)
+
+
+def test_one_that_has_answered_and_whose_connection_breaks_is_asked_again(stack: ExitStack) -> None:
+    spare = Way(stack)
+    lines = Lines(stack, 0, spare)
+    lines.way.failed()
+    leg = leg_over(lines, stack, tried=[spare])
+    peer = answering(lines, leg)
+    peer.sock.close()
+    until(lambda: leg.lost is not None)
+    leg.disown()
+    assert leg.tried == (spare,), "who was asked in vain before still was"
+    assert lines.way.breaker.failures == 0
 
 
 def test_when_all_have_failed_a_new_call_is_told_at_once_and_one_that_goes_on_is_tried(stack: ExitStack) -> None:
