@@ -120,4 +120,4 @@ def test_what_is_not_known_of_a_call_is_said(place: Place) -> None:
     assert "Twilio has no sound of this call." in shown(page)
     assert "<audio" not in page
     assert "The cost of a part is not known" in shown(operator.get("/console/calls").text)
-    assert "1 calls with a part whose cost is not known" in shown(operator.get("/console/today").text)
+    assert "Calls with a part whose cost is not known: 1" in shown(operator.get("/console/today").text)

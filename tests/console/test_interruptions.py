@@ -71,7 +71,7 @@ async def page(operator: Operator, call: Call) -> str:
 def told(text: str) -> tuple[int, int, int, int]:
     """The figure, what the picture says and draws in its table, and the turns that are called interrupted."""
     figure = re.search(r"Interruptions (\d+) ", text)
-    described = re.search(r"interrupts the bot (\d+) times", text)
+    described = re.search(r"interruptions by the caller: (\d+)", text)
     assert figure
     assert described
     table = text.split("As a table")[1].split("The conversation")[0]

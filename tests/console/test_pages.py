@@ -98,7 +98,7 @@ def test_why_a_cost_is_the_least_that_it_is_is_said(place: Place) -> None:
     assert place.kav.records.save_usage(sid, "a model of tomorrow", responses=1).wait(5)
     for path in ("calls", f"calls/{sid}"):
         assert "The cost of a part is not known; it is not in here." in operator.get(f"/console/{path}").text
-    assert "1 calls with a part whose cost is not known" in operator.get("/console/today").text
+    assert "Calls with a part whose cost is not known: 1" in operator.get("/console/today").text
 
 
 def test_every_measure_of_a_call_is_explained_where_it_stands(place: Place) -> None:
@@ -230,11 +230,11 @@ def test_a_days_figures_add_up(place: Place) -> None:
     recorded(place, "CAtwo", direction="outbound", flow_done=False, end_reason="silence")
     text = shown(in_language(place.operator(), "en").get("/console/today").text)
     for told in (
-        *("Calls that ended 2", "2 came in all: 1 inbound, 1 outbound", "Calls going on now 0"),
-        *("Completed flows 1 50 % of the 2 calls that ended", "Cost of the models $0.25", "Interruptions 2"),
+        *("Calls that ended 2", "Calls in all: 2; inbound: 1; outbound: 1.", "Calls going on now 0"),
+        *("Completed flows 1 50 % of the calls that ended", "Cost of the models $0.25", "Interruptions 2"),
         *("Connections closed within 1.5 ms", "Line freed within 40 ms", "Wait for the first word 150 ms"),
         *("Wait for an answer 700 ms", "Bot falls silent within 4.2 ms"),
-        *("Half of 2 took less, 95 % at most 4.2 ms, the longest 4.2 ms.", "Said goodbye", "Silent line"),
+        *("Half of them (2) took less, 95 % at most 4.2 ms, the longest 4.2 ms.", "Said goodbye", "Silent line"),
     ):
         assert told in text, told
 
@@ -245,11 +245,26 @@ def test_calls_that_go_on_are_told_apart_from_those_that_ended(place: Place) -> 
     recorded(place, "CAlive", end_reason=None)
     text = shown(in_language(place.operator(), "en").get("/console/today").text)
     for told in (
-        *("Calls that ended 2 3 came in all", "Calls going on now 1 They do not count as ended"),
-        *("Completed flows 1 50 % of the 2 calls that ended", "$0.37 $0.12 of it for calls that go on"),
-        *("2 Calls that ended, 1 Calls going on now", "Calls that go on are measured too"),
+        *("Calls that ended 2 Calls in all: 3;", "Calls going on now 1 They do not count as ended"),
+        *(
+            "Completed flows 1 50 % of the calls that ended and whose flow asks something (2)",
+            "$0.37 $0.12 of it for calls that go on",
+        ),
+        *("Calls that ended: 2, Calls going on now: 1", "Calls that go on are measured too"),
     ):
         assert told in text, told
+
+
+def test_a_bar_of_one_call_among_very_many_is_drawn_all_the_same(place: Place) -> None:
+    """A height below zero is an error that draws nothing."""
+    now = datetime.now(UTC)
+    for number in range(60):
+        place.kav.records.save_call(f"CA{number}", created_at=now, end_reason="goodbye")
+    assert place.kav.records.save_call("CAlive", created_at=now).wait(5)
+    chart = place.operator().get("/console/today").text
+    heights = [float(height) for height in re.findall(r'<rect [^>]*height="([^"]+)"', chart)]
+    assert len(heights) == 2
+    assert min(heights) > 0
 
 
 def test_a_call_without_questions_is_no_part_of_the_share_that_was_completed(place: Place) -> None:
@@ -257,7 +272,7 @@ def test_a_call_without_questions_is_no_part_of_the_share_that_was_completed(pla
     recorded(place, "CAtwo", flow_done=None)
     text = shown(in_language(place.operator(), "en").get("/console/today").text)
     assert "Calls that ended 2" in text
-    assert "Completed flows 1 100 % of the 1 calls" in text
+    assert "Completed flows 1 100 % of the calls that ended and whose flow asks something (1)" in text
 
 
 def test_a_call_whose_status_alone_is_known_does_not_go_on(place: Place) -> None:

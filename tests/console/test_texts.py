@@ -1,5 +1,6 @@
 """Guards the console's words: every screen's words in every language, and a name for whatever Kav calls something."""
 
+import re
 import string
 from pathlib import Path
 from typing import get_args
@@ -63,6 +64,19 @@ def test_every_measure_is_explained(language: str) -> None:
 def test_a_text_has_the_same_values_in_every_language() -> None:
     for key, english in TEXTS.by_language["en"].items():
         assert fields(TEXTS.by_language["he"][key]) == fields(english), key
+
+
+COUNTED = re.compile(r"\{(calls|inbound|outbound|count|counted|turns|barge_ins|seconds|received|sent)\} [^\W\d_]{3}")
+"""A number with a whole word that must agree with it: 1 calls, 1 שיחות; units that are written short agree with any."""
+
+
+@pytest.mark.parametrize("language", TEXTS.languages)
+def test_no_text_is_wrong_of_one_thing(language: str) -> None:
+    assert {key: text for key, text in TEXTS.by_language[language].items() if COUNTED.search(text)} == {}
+
+
+def test_turns_are_no_doctrines() -> None:
+    assert not any("תורות" in text for text in TEXTS.by_language["he"].values())
 
 
 def test_no_text_is_empty_and_hebrew_is_hebrew() -> None:
