@@ -42,6 +42,9 @@ SPEAKING: Final = frozenset(
 HANG_UP_S: Final = 1.5
 """How long a hang-up by a process that stops may hold up the close of the call's sockets."""
 
+HAND_OVER_S: Final = 5.0
+"""How long a hand-over by such a process may, with the look-up of the name: meanwhile the caller hears nothing."""
+
 NOBODY: Final = frozenset({"busy", "no-answer", "failed", "canceled"})
 """DialCallStatus of a human who did not take the call."""
 
@@ -182,12 +185,14 @@ class Desk:
 
         For a process that stops: what Twilio asks after the stream may reach the next one, which knows no such call.
         """
-        call_sid = entry["call_sid"]
+        call_sid, passes = entry["call_sid"], stream_registry.handed_over(entry)
         try:
-            if stream_registry.handed_over(entry):
-                rest.redirect(call_sid, self._answers.dial_twiml(entry))
-            else:
-                with gevent.Timeout(HANG_UP_S, UnreachableError(f"call {call_sid}: no answer in time")):
+            with gevent.Timeout(
+                HAND_OVER_S if passes else HANG_UP_S, UnreachableError(f"call {call_sid}: no answer in time")
+            ):
+                if passes:
+                    rest.redirect(call_sid, self._answers.dial_twiml(entry))
+                else:
                     rest.hang_up(call_sid)
         except TwilioRestError as error:
             log.warning("Twilio could not be told what follows: %s", error, extra={"call_sid": call_sid})
