@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kav.call.language import LanguageLock, contradicts, supports
+from kav.call.language import CODES, LanguageLock, contradicts, supports
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,28 @@ from kav.call.language import LanguageLock, contradicts, supports
 )
 def test_a_turn_that_speaks_a_language_supports_it(said: str, language: str) -> None:
     assert supports(said, language)
+
+
+@pytest.mark.parametrize(
+    ("said", "language"),
+    [("Русский?", "ru"), ("بالعربي", "ar"), ("Да", "ru"), ("አማርኛ?", "am"), ("English?", "en"), ("FRANCAIS", "fr"),
+     ("Français.", "fr"), ("¿Español?", "es"), ("deutsch", "de"), ("Italiano", "it"), ("Português!", "pt")],
+)  # fmt: skip
+def test_one_word_is_enough_in_other_letters_and_so_is_a_languages_own_name(said: str, language: str) -> None:
+    lock = LanguageLock("he")
+    lock.judged(language)
+    assert not lock.transcribed(said)
+    assert lock.current == language
+
+
+@pytest.mark.parametrize(
+    ("said", "language"), [("Deutsch", "en"), ("Honda", "fr"), ("כן Русский בבקשה", "ru"), ("אני רוצה English", "en")]
+)
+def test_the_name_of_another_language_and_a_word_among_others_are_no_evidence(said: str, language: str) -> None:
+    lock = LanguageLock("he")
+    lock.judged(language)
+    assert lock.transcribed(said)
+    assert lock.current == "he"
 
 
 @pytest.mark.parametrize("said", ["OK", "Mazda", "יש לי Mazda", "050 123 4567", "", "כן"])
@@ -47,11 +69,47 @@ def test_a_transcript_without_a_switch_changes_nothing() -> None:
     assert lock.current == "he"
 
 
-@pytest.mark.parametrize("said", [None, 5, "", "x", "1!"])
+@pytest.mark.parametrize(
+    ("said", "language"),
+    [("en", "en"), (" EN ", "en"), ("en-US", "en"), ("zh_Hant", "zh"), ("eng", "en"), ("ara", "ar"), ("rus", "ru"),
+     ("fr", "fr"), ("in", "id"), ("ji", "yi")],
+)  # fmt: skip
+def test_a_language_is_told_by_its_code(said: str, language: str) -> None:
+    lock = LanguageLock("he")
+    assert lock.judged(said)
+    assert lock.current == language
+
+
+@pytest.mark.parametrize("said", ["he", "heb", "iw", "he-IL"])
+def test_each_code_of_hebrew_is_hebrew(said: str) -> None:
+    lock = LanguageLock("en")
+    assert lock.judged(said)
+    assert lock.current == "he"
+    assert not lock.judged(said)
+
+
+def test_every_language_that_has_two_letters_is_known() -> None:
+    assert len(CODES) == 184
+
+
+@pytest.mark.parametrize(
+    "said",
+    [None, 5, "", "x", "1!", "und", "mul", "zxx", "un", "xx", "zz", "none", "unknown", "same", "est", "swe", "e n"],
+)
 def test_nonsense_of_the_judges_is_no_language(said: object) -> None:
     lock = LanguageLock("he")
     assert not lock.judged(said)
     assert lock.current == "he"
+
+
+@pytest.mark.parametrize(
+    ("said", "language"),
+    [("Thank you.", "he"), ("Thank you very much", "en"), ("English, please", "en"), ("Здравствуйте, Анна", "ru")],
+)
+def test_where_nobody_judges_it_takes_more_than_what_transcribers_write_for_noise(said: str, language: str) -> None:
+    lock = LanguageLock("he")
+    lock.follow(said, ("he", "en", "ar", "ru"))
+    assert lock.current == language
 
 
 def test_a_reply_in_the_wrong_script_is_noticed() -> None:
