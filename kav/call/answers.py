@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import date, time
 from typing import Final
 
+from kav.call.admission import is_withheld
+from kav.call.audit import plain
 from kav.call.flow import AnswerKind, Step
 
 MAX_ANSWER: Final = 500
@@ -18,6 +20,9 @@ MAX_ANSWER: Final = 500
 
 SHORTEST_PHONE, LONGEST_PHONE = 7, 15
 """Digits of a telephone number (E.164 allows 15)."""
+
+_E164: Final = rf"\+[1-9][0-9]{{{SHORTEST_PHONE - 1},{LONGEST_PHONE - 1}}}"
+"""A number that can be called from anywhere; what else a call may come from (`sip:`, `client:`) is no answer."""
 
 _LARGEST: Final = 10**MAX_ANSWER
 
@@ -47,15 +52,24 @@ def yes_or_no(value: str) -> str | None:
 
 
 def check(step: Step, value: object, caller_number: str = "") -> Accepted | Rejected:
-    """Say whether `value` answers `step`."""
+    """Say whether `value` answers `step`; `caller_number` is what the call came from, or went to."""
+    if step.kind == "phone" and isinstance(value, int | float) and not isinstance(value, bool):
+        return Rejected("give the number as text, with its leading zero")  # 501234567 has lost it
     text = _text(value)
     if not text:
         return Rejected("the value is empty: give what the caller said")
     if len(text) > MAX_ANSWER:
         return Rejected(f"the value is longer than {MAX_ANSWER} characters: give only the answer")
     if step.default_caller_id and text == "caller_id":
-        return Accepted(caller_number) if caller_number else Rejected("the caller's number is not known: ask for it")
+        return _caller_id(caller_number)
     return _CHECKS[step.kind](step, text)
+
+
+def _caller_id(number: str) -> Accepted | Rejected:
+    """Take the number of the call itself, if it is one that can be called back."""
+    if re.fullmatch(_E164, number) and not is_withheld(number):
+        return Accepted(number)
+    return Rejected("the caller's number is not known: ask for it")
 
 
 def _text(value: object) -> str:
@@ -83,8 +97,19 @@ def _letters(_: Step, text: str) -> Accepted | Rejected:
 
 
 def _choice(step: Step, text: str) -> Accepted | Rejected:
-    chosen = next((choice for choice in step.choices if choice.casefold() == text.casefold()), None)
-    return Accepted(chosen) if chosen is not None else Rejected(f"the value must be one of: {', '.join(step.choices)}")
+    meant = [choice for choice in step.choices if choice.casefold() == text.casefold()][:1] or _named(step, text)
+    return Accepted(meant[0]) if len(meant) == 1 else Rejected(f"the value must be one of: {', '.join(step.choices)}")
+
+
+def _named(step: Step, text: str) -> list[str]:
+    """Return the choices that a text may stand for: the one with its very words, else those that have all of them.
+
+    A text with more words than a choice stands for none: they may say that it is another one.
+    """
+    said = plain(text).split()
+    words = {choice: plain(choice).split() for choice in step.choices if said}
+    same = [choice for choice, its in words.items() if its == said]
+    return same or [choice for choice, its in words.items() if set(said) <= set(its)]
 
 
 def _yes_no(_: Step, text: str) -> Accepted | Rejected:
@@ -114,8 +139,9 @@ def _date(_: Step, text: str) -> Accepted | Rejected:
 
 
 def _time(_: Step, text: str) -> Accepted | Rejected:
+    padded = f"0{text}" if text[1:2] == ":" else text
     try:
-        return Accepted(time.fromisoformat(text).strftime("%H:%M"))
+        return Accepted(time.fromisoformat(padded).strftime("%H:%M"))
     except ValueError:
         return Rejected("the value must be a time of day as HH:MM, 24 hours")
 

@@ -27,6 +27,8 @@ def step(kind: AnswerKind, choices: tuple[str, ...] = (), default_caller_id: boo
         ("phone", "+972 50 123 4567", "+972501234567"),
         ("date", "2026-12-01", "2026-12-01"),
         ("time", "09:30", "09:30"),
+        ("time", "9:30", "09:30"),
+        ("time", "9:05", "09:05"),
         ("choice", "חיפה", "חיפה"),
     ],
 )
@@ -49,6 +51,9 @@ def test_good_values_are_kept(kind: AnswerKind, said: object, kept: str) -> None
         ("date", "2026-02-30"),
         ("date", "מחר"),
         ("time", "25:00"),
+        ("time", "24:00"),
+        ("time", "9"),
+        ("time", "9:5"),
         ("choice", "אילת"),
     ],
 )
@@ -62,6 +67,36 @@ def test_this_number_is_the_callers() -> None:
     assert check(step("phone", default_caller_id=True), "caller_id", "+972501234567") == Accepted("+972501234567")
     assert isinstance(check(step("phone", default_caller_id=True), "caller_id"), Rejected)
     assert isinstance(check(step("phone"), "caller_id", "+972501234567"), Rejected)
+
+
+@pytest.mark.parametrize(
+    "number", ["anonymous", "+266696687", "sip:dana@example.com", "client:dana", "0501234567", "+12"]
+)
+def test_a_number_that_nobody_can_call_back_is_no_answer(number: str) -> None:
+    refused = check(step("phone", default_caller_id=True), "caller_id", number)
+    assert refused == Rejected("the caller's number is not known: ask for it")
+
+
+@pytest.mark.parametrize("said", [501234567, 501234567.0, 10**4000])
+def test_a_telephone_number_that_has_lost_its_zero_is_refused(said: object) -> None:
+    assert check(step("phone"), said) == Rejected("give the number as text, with its leading zero")
+
+
+TREATMENTS = ("בדיקה", "ניקוי אבנית", "ניקוי שורש", "מע״מ", "Check-up", "Check-up and cleaning")
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [("אבנית", "ניקוי אבנית"), ("אבנית, ניקוי.", "ניקוי אבנית"), ("בְּדִיקָה!", "בדיקה"), ("מע\"מ", "מע״מ"),
+     ("check up", "Check-up"), ("CLEANING", "Check-up and cleaning")],
+)  # fmt: skip
+def test_words_that_only_one_choice_has_are_that_choice(said: str, kept: str) -> None:
+    assert check(step("choice", TREATMENTS), said) == Accepted(kept)
+
+
+@pytest.mark.parametrize("said", ["ניקוי", "check", "בדיקה דחופה", "לא בדיקה", "ניקוי אבנית ושורש", "אבני", "!", "up!"])
+def test_words_of_two_choices_or_more_than_a_choices_own_are_none(said: str) -> None:
+    assert isinstance(check(step("choice", TREATMENTS), said), Rejected)
 
 
 @pytest.mark.parametrize(("said", "meant"), [("כן", "yes"), ("לא!", "no"), ("да", "yes"), ("כן בחיפה", None)])
