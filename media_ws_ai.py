@@ -304,8 +304,9 @@ class Stream:
         except Exception:  # this greenlet's root: what comes after the stream is asked for then
             log.exception("Twilio could not be told what follows", extra={"call_sid": self.call_sid})
         reason, after_stream = ending
-        self.end(reason, after_stream=after_stream)
-        if told and self.entry["after_stream"] == after_stream:
+        if self._stopped_at is None:  # else Twilio has left the stream, and the call may have come back with another
+            self.end(reason, after_stream=after_stream)
+        if told and (self.entry["ended_at"], self.entry["after_stream"]) == (self._stopped_at, after_stream):
             self.entry["after_stream_at"] = time.monotonic()  # there is nothing to ask
 
     def shut_down(self) -> None:

@@ -214,6 +214,8 @@ class Desk:
             return self._open_stream(entry)  # asked before: the answer was lost
         if not stream_registry.handed_over(entry):
             return self._end_of_line(entry) if entry["ended"] else hang_up()
+        if entry["stream"] is not None:
+            entry["stream"].end("transferred", after_stream=entry["after_stream"])  # Twilio left it: it was told to
         if entry["after_stream"] == "announced_transfer":  # nobody is there, and the model is not either
             _take_back(entry)
             return self._end_of_line(entry)

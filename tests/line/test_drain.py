@@ -5,10 +5,11 @@ import signal
 import sqlite3
 import time
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from realtime_prompt_builder import load_phrases
 from rehearsal.kav import KavProcess
@@ -34,6 +35,41 @@ SAYS_GOODBYE = CallTool("end_call", {"language": "he"})
 def world(drain_s: float, **settings: str) -> World:
     """One whose bot speaks a second and a half at most."""
     return World({"DRAIN_SECONDS": str(drain_s), **settings}, speak=lambda text, language: hum(text[:25], language))
+
+
+class LateAnswers:
+    """In front of Twilio's REST API: what is asked is done at once, and the answer comes late."""
+
+    def __init__(self, after_s: float) -> None:
+        self.url = self.passes_on_to = ""
+        self.answered = asyncio.Event()
+        self._after_s = after_s
+
+    async def answer(self, request: web.Request) -> web.Response:
+        kept = {name: request.headers[name] for name in ("Authorization", "Content-Type") if name in request.headers}
+        url = self.passes_on_to + request.path_qs
+        async with (
+            aiohttp.ClientSession() as http,
+            http.request(request.method, url, data=await request.read(), headers=kept) as answered,
+        ):
+            body = await answered.read()
+        await asyncio.sleep(self._after_s)  # there is nothing to await: this is how long Twilio takes
+        self.answered.set()
+        return web.Response(body=body, status=answered.status, content_type="application/json")
+
+
+@asynccontextmanager
+async def late_answers(after_s: float) -> AsyncIterator[LateAnswers]:
+    late, app = LateAnswers(after_s), web.Application()
+    app.router.add_route("*", "/{rest:.*}", late.answer)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    late.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    try:
+        yield late
+    finally:
+        await runner.cleanup()
 
 
 def said_by_the_bot(talk: Talk) -> list[str]:
@@ -172,6 +208,30 @@ async def test_a_hand_over_that_twilio_is_slow_to_take_is_not_cut_short_by_the_d
         assert await stopping.kav.ended(12) == 0
         assert read(stopping, call.sid).call["end_reason"] == "transferred"
         assert call.said == []
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.4], ids=["stream gone", "stream still there"])
+async def test_a_late_answer_about_a_hand_over_leaves_alone_the_call_that_came_back_from_it(delay_s: float) -> None:
+    async with late_answers(1.5) as late:
+        settings = {"DRAIN_SECONDS": "15", "VAD_SILENCE_MS": "200", "TWILIO_API_BASE_URL": late.url}
+        async with World(settings) as stopping:
+            late.passes_on_to = stopping.twilio.rest_url
+            other = await talking(stopping)  # or the process would be gone before the call is back
+            line = CallScript(human=Human("busy"), line=Line(delay_s=delay_s))
+            call = await stopping.call(Judging([ASKS_FOR_A_PERSON]), line, to=LOCKSMITH)
+            talk = Listening(call, await stopping.session_of(call))
+            await call.until(lambda: talk.heard_ms_of(noise(1, 300)) == 300)
+            stopping.kav.signal(signal.SIGTERM)
+            await _draining(stopping)
+            await call.say(SPEECH)
+            await call.until_streaming(streams=2)
+            await late.answered.wait()
+            await call.until(lambda: talk.heard_ms_of(noise(3, 300)) == 300)
+            await call.say(SPEECH)
+            await call.until(lambda: talk.heard_ms_of(noise(4, 300)) == 300)
+            assert call.dialled == [HUMAN], "nobody is rung twice"
+            await asyncio.gather(call.hang_up(), other.call.hang_up())
+            assert await stopping.kav.ended(8) == 0
 
 
 async def test_where_rest_fails_the_hand_over_is_asked_for_as_ever() -> None:
