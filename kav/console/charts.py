@@ -1,12 +1,14 @@
 """A day's calls by the hour, as bars with positions. Pure."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final
 
 HOURS: Final = 24
+QUARTER: Final = timedelta(minutes=15)
+"""No zone of today's is apart from UTC by a part of one."""
+
 HEIGHT: Final = 100.0
 PITCH: Final = 26.0
 WIDTH: Final = 20.0
@@ -30,14 +32,23 @@ class Hour:
         return self.calls - self.going_on
 
 
-def hours(began: Sequence[datetime], going_on: Sequence[datetime] = ()) -> tuple[Hour, ...]:
-    """Return a bar for each hour of the day in which calls began (in the zone that they are in).
+def hours(calls: Sequence[int], going_on: Sequence[int]) -> tuple[Hour, ...]:
+    """Return a bar for each hour of the day: how many calls began in it, and how many of those go on."""
+    unit = HEIGHT / max(1, *calls)
+    return tuple(_bar(hour, calls[hour], min(calls[hour], going_on[hour]), unit) for hour in range(HOURS))
 
-    `going_on`: when those of them began that go on.
+
+def hour_begins(since: datetime, until: datetime, zone: tzinfo) -> tuple[tuple[datetime, int], ...]:
+    """Return the moments in [since, until) at which an hour of `zone` begins, each with its number on the clock.
+
+    The first is `since` itself. Where clocks are put back an hour is there twice, where they are put forward one lacks.
     """
-    by_hour, without_end = Counter(at.hour for at in began), Counter(at.hour for at in going_on)
-    unit = HEIGHT / max(by_hour.values(), default=1)
-    return tuple(_bar(hour, by_hour[hour], min(by_hour[hour], without_end[hour]), unit) for hour in range(HOURS))
+    moment, begins = since.astimezone(UTC), [(since, since.astimezone(zone).hour)]
+    while (moment := moment + QUARTER) < until:
+        hour = moment.astimezone(zone).hour
+        if hour != begins[-1][1]:
+            begins.append((moment, hour))
+    return tuple(begins)
 
 
 def _bar(hour: int, calls: int, going_on: int, unit: float) -> Hour:

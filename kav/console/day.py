@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Final
+from datetime import datetime, tzinfo
+from typing import Final
 
-from sqlalchemy import Connection, Row, and_, func, not_, select
+from sqlalchemy import ColumnElement, Connection, and_, case, func, literal_column, not_, select
 
-from kav.records.figures import CUSTOMERS, MOST_CALLS, Figures, figures
+from kav.console.charts import HOURS, hour_begins
+from kav.records.figures import Figures, customers_within, figures, how_many
 from kav.records.models import CALLS
 
 
@@ -22,9 +23,12 @@ class Day:
     going_on_cost_micro_usd: int
     going_on_unpriced: int
     """Of how many of them that is only a part."""
-    going_on_began: tuple[datetime, ...]
     ended_with_questions: int
     """Calls that are over and whose flow has questions: only they can be completed."""
+    by_hour: tuple[int, ...]
+    """How many calls began in each hour of the day."""
+    going_on_by_hour: tuple[int, ...]
+    """How many of those go on."""
 
     @property
     def ended(self) -> int:
@@ -37,30 +41,38 @@ class Day:
         return self.figures.completed - self.going_on_completed
 
 
-def day_figures(connection: Connection, since: datetime, until: datetime) -> Day:
-    """Add up the calls that were created in [since, until); both time zone aware."""
-    calls = _going_on(connection, since, until)
+def day_figures(connection: Connection, since: datetime, until: datetime, zone: tzinfo) -> Day:
+    """Add up the calls that were created in [since, until), both time zone aware; hours are those of `zone`."""
+    within = customers_within(since, until)
+    completed, unpriced = (how_many(column.is_(True)) for column in (CALLS.c.flow_done, CALLS.c.cost_is_partial))
+    going_on = select(func.count(), completed, func.sum(CALLS.c.cost_micro_usd), unpriced).where(*within, WITHOUT_END)
+    calls, done, cost, partly = connection.execute(going_on).one()
+    with_questions = select(func.count()).where(*within, not_(WITHOUT_END), CALLS.c.flow_done.is_not(None))
+    by_hour, going_on_by_hour = _by_hour(connection, within, hour_begins(since, until, zone))
     return Day(
         figures=figures(connection, since, until),
-        going_on=len(calls),
-        going_on_completed=sum(bool(call.flow_done) for call in calls),
-        going_on_cost_micro_usd=sum(call.cost_micro_usd or 0 for call in calls),
-        going_on_unpriced=sum(bool(call.cost_is_partial) for call in calls),
-        going_on_began=tuple(call.created_at for call in calls),
-        ended_with_questions=_ended_with_questions(connection, since, until),
+        going_on=calls,
+        going_on_completed=int(done or 0),
+        going_on_cost_micro_usd=int(cost or 0),
+        going_on_unpriced=int(partly or 0),
+        ended_with_questions=connection.execute(with_questions).scalar_one(),
+        by_hour=by_hour,
+        going_on_by_hour=going_on_by_hour,
     )
 
 
 WITHOUT_END: Final = and_(CALLS.c.end_reason.is_(None), CALLS.c.terminal_status.is_(None))
 
 
-def _going_on(connection: Connection, since: datetime, until: datetime) -> Sequence[Row[Any, Any, Any, Any]]:
-    columns = (CALLS.c.created_at, CALLS.c.flow_done, CALLS.c.cost_micro_usd, CALLS.c.cost_is_partial)
-    within = (CALLS.c.created_at >= since, CALLS.c.created_at < until, CUSTOMERS)
-    return connection.execute(select(*columns).where(*within, WITHOUT_END).limit(MOST_CALLS)).all()
-
-
-def _ended_with_questions(connection: Connection, since: datetime, until: datetime) -> int:
-    within = (CALLS.c.created_at >= since, CALLS.c.created_at < until, CUSTOMERS)
-    query = select(func.count()).where(*within, not_(WITHOUT_END), CALLS.c.flow_done.is_not(None))
-    return connection.execute(query).scalar_one()
+def _by_hour(
+    connection: Connection, within: Sequence[ColumnElement[bool]], begins: Sequence[tuple[datetime, int]]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return how many calls began in each hour, and how many of those go on."""
+    hour = case(*[(CALLS.c.created_at >= at, literal_column(str(number))) for at, number in reversed(begins)])
+    goes_on = case((WITHOUT_END, 1), else_=0)
+    each = select(hour.label("hour"), goes_on.label("goes_on")).where(*within).subquery()
+    query = select(each.c.hour, func.count(), func.sum(each.c.goes_on)).group_by(each.c.hour)
+    calls, going_on = [0] * HOURS, [0] * HOURS
+    for number, in_all, without_end in connection.execute(query):
+        calls[number], going_on[number] = in_all, int(without_end)
+    return tuple(calls), tuple(going_on)

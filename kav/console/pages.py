@@ -167,10 +167,7 @@ class Pages:
         this_day = datetime.now(words.zone).date()
         day = min(day_of(request.args.get("day", "")) or this_day, this_day)
         since, until = begin_of(day, words.zone), begin_of(day + timedelta(days=1), words.zone)
-        found = self._console.records.read(lambda connection: day_figures(connection, since, until))
-        began, going_on = (
-            [at.astimezone(words.zone) for at in times] for times in (found.figures.began, found.going_on_began)
-        )
+        found = self._console.records.read(lambda connection: day_figures(connection, since, until, words.zone))
         return render_template(
             "today.html",
             day=day,
@@ -179,7 +176,7 @@ class Pages:
             after=day + timedelta(days=1),
             found=found,
             figures=found.figures,
-            chart=hours(began, going_on),
+            chart=hours(found.by_hour, found.going_on_by_hour),
         )
 
     # Flow files

@@ -1,19 +1,18 @@
 """What the calls of a stretch of time add up to: how many, how they ended, how quick Kav was, what they cost."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from math import ceil
 from statistics import median
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, func, or_, select
+from sqlalchemy import Column, ColumnElement, Connection, Label, Select, case, func, or_, select
 
 from kav.records.models import CALLS, STREAMS, TURNS
 
-MOST_CALLS: Final = 20_000
-"""Calls of one stretch that are looked at; more would make a page wait."""
-
+MOST_MEASURED: Final = 20_000
+"""Values of a measure that are looked at, the newest ones: how more of them spread would make a page wait."""
 
 CUSTOMERS: Final = or_(CALLS.c.line.is_(None), CALLS.c.line != "browser")
 """Calls that are no tests: whoever tries a flow from the console's own page is no customer."""
@@ -27,6 +26,8 @@ class Spread:
     median: float | None
     p95: float | None
     greatest: float | None
+    of_latest: bool = False
+    """There are more: these are the newest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,35 +53,31 @@ class Figures:
     """From the end of a caller's turn to the bot's first sound."""
     by_end: tuple[tuple[str, int], ...]
     """End reason and how many calls, most first."""
-    began: tuple[datetime, ...]
-    """When each call came."""
 
 
 def figures(connection: Connection, since: datetime, until: datetime) -> Figures:
     """Add up the customers' calls that were created in [since, until); both time zone aware."""
-    within = (CALLS.c.created_at >= since, CALLS.c.created_at < until, CUSTOMERS)
-    columns = ("direction", "flow_done", "barge_ins", "duration_s", "end_reason", "created_at")
-    costs, ghosts = ("cost_micro_usd", "cost_is_partial"), ("socket_ghost_ms", "line_ghost_ms")
-    query = select(*(CALLS.c[name] for name in (*columns, *costs, *ghosts))).where(*within).limit(MOST_CALLS)
-    calls = connection.execute(query).all()
-    reasons = [call.end_reason for call in calls if call.end_reason]
+    within = customers_within(since, until)
+    added = connection.execute(select(*_sums()).where(*within)).mappings().one()
     return Figures(
-        calls=len(calls),
-        inbound=sum(call.direction == "inbound" for call in calls),
-        outbound=sum(call.direction == "outbound" for call in calls),
-        completed=sum(bool(call.flow_done) for call in calls),
-        barge_ins=sum(call.barge_ins or 0 for call in calls),
-        duration_s=sum(call.duration_s or 0 for call in calls),
-        cost_micro_usd=sum(call.cost_micro_usd or 0 for call in calls),
-        unpriced=sum(bool(call.cost_is_partial) for call in calls),
-        socket_ghost=spread([call.socket_ghost_ms for call in calls]),
-        line_ghost=spread([call.line_ghost_ms for call in calls]),
-        reaction=spread(_reactions(connection, within)),
-        first_word=spread(_first_words(connection, within)),
-        answer=spread(_answers(connection, within)),
-        by_end=tuple(sorted(((r, reasons.count(r)) for r in set(reasons)), key=lambda pair: (-pair[1], pair[0]))),
-        began=tuple(call.created_at for call in calls),
+        **{name: int(value or 0) for name, value in added.items()},
+        socket_ghost=_measured(connection, within, CALLS.c.socket_ghost_ms),
+        line_ghost=_measured(connection, within, CALLS.c.line_ghost_ms),
+        reaction=_measured(connection, within, STREAMS.c.reaction_ms),
+        first_word=_first_words(connection, within),
+        answer=_measured(connection, within, TURNS.c.latency_ms),
+        by_end=_by_end(connection, within),
     )
+
+
+def customers_within(since: datetime, until: datetime) -> tuple[ColumnElement[bool], ...]:
+    """Return the conditions of the customers' calls that were created in [since, until); both time zone aware."""
+    return CALLS.c.created_at >= since, CALLS.c.created_at < until, CUSTOMERS
+
+
+def how_many(condition: ColumnElement[bool]) -> ColumnElement[int]:
+    """Return the number of rows for which a condition holds, as an expression; NULL where there is no row."""
+    return func.sum(case((condition, 1), else_=0))
 
 
 def cost_micro_usd(connection: Connection, since: datetime, until: datetime) -> int:
@@ -98,20 +95,39 @@ def spread(measured: Sequence[Any]) -> Spread:
     return Spread(len(values), median(values), values[ceil(len(values) * 0.95) - 1], values[-1])
 
 
-def _reactions(connection: Connection, within: Sequence[ColumnElement[bool]]) -> list[Any]:
-    of_calls = STREAMS.join(CALLS, STREAMS.c.call_sid == CALLS.c.call_sid)
-    query = select(STREAMS.c.reaction_ms).select_from(of_calls).where(*within, STREAMS.c.reaction_ms.is_not(None))
-    return list(connection.execute(query.limit(MOST_CALLS)).scalars())
+def _sums() -> Iterator[Label[Any]]:
+    yield func.count().label("calls")
+    for name in ("barge_ins", "duration_s", "cost_micro_usd"):
+        yield func.sum(CALLS.c[name]).label(name)
+    for direction in ("inbound", "outbound"):
+        yield how_many(CALLS.c.direction == direction).label(direction)
+    for name, column in (("completed", CALLS.c.flow_done), ("unpriced", CALLS.c.cost_is_partial)):
+        yield how_many(column.is_(True)).label(name)
 
 
-def _first_words(connection: Connection, within: Sequence[ColumnElement[bool]]) -> list[Any]:
-    """Return when each call's first word of the bot's was, in ms since its first stream began."""
-    of_calls = TURNS.join(CALLS, TURNS.c.call_sid == CALLS.c.call_sid)
-    query = select(func.min(TURNS.c.at_ms)).select_from(of_calls).where(*within, TURNS.c.who == "bot")
-    return list(connection.execute(query.group_by(TURNS.c.call_sid).limit(MOST_CALLS)).scalars())
+def _by_end(connection: Connection, within: Sequence[ColumnElement[bool]]) -> tuple[tuple[str, int], ...]:
+    reason, count = CALLS.c.end_reason, func.count()
+    query = select(reason, count).where(*within, reason.is_not(None), reason != "").group_by(reason)
+    return tuple((why, calls) for why, calls in connection.execute(query.order_by(count.desc(), reason)))
 
 
-def _answers(connection: Connection, within: Sequence[ColumnElement[bool]]) -> list[Any]:
-    of_calls = TURNS.join(CALLS, TURNS.c.call_sid == CALLS.c.call_sid)
-    query = select(TURNS.c.latency_ms).select_from(of_calls).where(*within, TURNS.c.latency_ms.is_not(None))
-    return list(connection.execute(query.limit(MOST_CALLS)).scalars())
+def _measured(connection: Connection, within: Sequence[ColumnElement[bool]], measure: Column[Any]) -> Spread:
+    """Return how a measure of calls, or of what they brought, spreads."""
+    table = measure.table
+    of_calls = CALLS if table is CALLS else CALLS.join(table, table.c.call_sid == CALLS.c.call_sid)
+    query = select(measure).select_from(of_calls).where(*within, measure.is_not(None))
+    return _spread_of_newest(connection, query.order_by(CALLS.c.created_at.desc()))
+
+
+def _first_words(connection: Connection, within: Sequence[ColumnElement[bool]]) -> Spread:
+    """Return how each call's first word of the bot's spreads, in ms since its first stream began."""
+    of_call = (TURNS.c.call_sid == CALLS.c.call_sid, TURNS.c.who == "bot")
+    first = select(func.min(TURNS.c.at_ms)).where(*of_call).scalar_subquery().label("first")
+    each = select(CALLS.c.created_at, first).where(*within).subquery()
+    query = select(each.c.first).where(each.c.first.is_not(None))
+    return _spread_of_newest(connection, query.order_by(each.c.created_at.desc()))
+
+
+def _spread_of_newest(connection: Connection, newest_first: Select[Any]) -> Spread:
+    values = list(connection.execute(newest_first.limit(MOST_MEASURED + 1)).scalars())
+    return replace(spread(values[:MOST_MEASURED]), of_latest=len(values) > MOST_MEASURED)

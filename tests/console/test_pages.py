@@ -2,7 +2,7 @@
 
 import re
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
@@ -13,9 +13,12 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from sqlalchemy import insert
 
+from kav.console.charts import hour_begins
+from kav.console.query import begin_of
 from kav.console.scripts import Scripts
 from kav.flow_files import load_flows
 from kav.records.database import build_engine, parse_url
+from kav.records.figures import MOST_MEASURED
 from kav.records.models import CALLS
 from tests.console.desk import Open, Place, going_on, in_language, recorded, shown
 from tests.flows.files import SMALL, changed, write
@@ -265,6 +268,50 @@ def test_a_bar_of_one_call_among_very_many_is_drawn_all_the_same(place: Place) -
     heights = [float(height) for height in re.findall(r'<rect [^>]*height="([^"]+)"', chart)]
     assert len(heights) == 2
     assert min(heights) > 0
+
+
+def test_a_day_of_very_many_calls_says_of_which_of_them_its_spreads_are(place: Place) -> None:
+    today, began_at = MOST_MEASURED + 1, datetime.now(UTC)
+    rows = [
+        {"call_sid": f"CA{number}", "created_at": began_at, "updated_at": began_at, "socket_ghost_ms": 2.0}
+        for number in range(today)
+    ]
+    with build_engine(parse_url(place.kav.settings.DATABASE_URL), "write").begin() as connection:
+        connection.execute(insert(CALLS), rows)
+    text = shown(in_language(place.operator(), "en").get("/console/today").text)
+    assert f"Calls in all: {today};" in text
+    assert f"Calls going on now {today}" in text
+    assert "Half of the latest 20,000 took less, 95 % at most 2.0 ms, the longest of them 2.0 ms." in text
+    assert re.search(rf"\d\d:00: Calls that ended: 0, Calls going on now: {today}", text)
+
+
+@pytest.mark.parametrize(
+    ("day", "zone", "hours"),
+    [
+        (date(2026, 11, 23), "Asia/Jerusalem", list(range(24))),
+        (date(2026, 3, 27), "Asia/Jerusalem", [0, 1, *range(3, 24)]),
+        (date(2026, 10, 25), "Asia/Jerusalem", list(range(24))),
+        (date(2026, 11, 23), "Asia/Kathmandu", list(range(24))),
+        (date(2026, 4, 5), "Australia/Lord_Howe", list(range(24))),
+    ],
+)
+def test_the_hours_of_a_day_are_those_of_its_clocks(day: date, zone: str, hours: list[int]) -> None:
+    since, until = (begin_of(each, ZoneInfo(zone)) for each in (day, day + timedelta(days=1)))
+    begins = hour_begins(since, until, ZoneInfo(zone))
+    assert [hour for _, hour in begins] == hours
+    assert all(at.astimezone(ZoneInfo(zone)).hour == hour for at, hour in begins)
+    assert all(at.astimezone(ZoneInfo(zone)).minute == 0 for at, _ in begins)
+
+
+def test_a_call_stands_in_the_hour_in_which_it_came_by_the_clocks_of_the_business(open_console: Open) -> None:
+    """Clocks are put back: one o'clock is there twice, and its last quarter is an hour and three quarters after one."""
+    place = open_console(KAV_TIMEZONE="Asia/Jerusalem")
+    for sid, at in (("CAone", "2026-10-24T23:45Z"), ("CAtwo", "2026-10-24T22:00Z"), ("CAlive", "2026-10-25T00:15Z")):
+        end = None if sid == "CAlive" else "goodbye"
+        saved = place.kav.records.save_call(sid, created_at=datetime.fromisoformat(at), end_reason=end)
+    assert saved.wait(5)
+    text = shown(in_language(place.operator(), "en").get("/console/today?day=2026-10-25").text)
+    assert "01:00: Calls that ended: 2; 02:00: Calls that ended: 0, Calls going on now: 1" in text
 
 
 def test_a_call_without_questions_is_no_part_of_the_share_that_was_completed(place: Place) -> None:

@@ -5,10 +5,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Table, insert
 
 from kav.records import repository
-from kav.records.figures import Figures, Spread, cost_micro_usd, figures, spread
+from kav.records.figures import MOST_MEASURED, Figures, Spread, cost_micro_usd, figures, spread
+from kav.records.models import CALLS, STREAMS, TURNS
 from kav.records.parts import PartRecord
 from kav.records.repository import CallFields, CallRecord
 
@@ -89,3 +90,43 @@ def test_no_more_than_a_twentieth_is_slower_than_p95(measured: list[float]) -> N
 
 def test_nothing_measured_is_nothing() -> None:
     assert spread([None]) == Spread(0, None, None, None)
+
+
+MORE = 50
+SLOW_MS = 9000
+
+
+def a_day_of_very_many(connection: Connection) -> None:
+    """Each of the oldest calls was slow in everything."""
+    rows: dict[Table, list[dict[str, object]]] = {CALLS: [], STREAMS: [], TURNS: []}
+    for number in range(MOST_MEASURED + MORE):
+        call, took = {"call_sid": f"CA{number}"}, SLOW_MS if number < MORE else 5
+        at = {"created_at": DAY[0] + timedelta(milliseconds=number), "updated_at": NOON}
+        known = {
+            "direction": "inbound",
+            "end_reason": "goodbye",
+            "flow_done": True,
+            "cost_micro_usd": 1,
+            "barge_ins": 2,
+        }
+        rows[CALLS].append(call | at | known | {"socket_ghost_ms": took, "line_ghost_ms": took})
+        rows[STREAMS].append(call | {"stream_sid": f"MZ{number}", "reaction_ms": took})
+        rows[TURNS].append(call | {"number": 1, "who": "bot", "at_ms": took, "latency_ms": took})
+    for table, each in rows.items():
+        connection.execute(insert(table), each)
+
+
+def test_sums_and_counts_are_those_of_all_calls_and_spreads_say_that_they_are_of_the_latest(
+    connection: Connection,
+) -> None:
+    a_day_of_very_many(connection)
+    found, everybody = today(connection), MOST_MEASURED + MORE
+    assert (found.calls, found.inbound, found.completed, found.cost_micro_usd) == (everybody,) * 4
+    assert (found.barge_ins, found.by_end) == (2 * everybody, (("goodbye", everybody),))
+    for measured in (found.socket_ghost, found.line_ghost, found.reaction, found.first_word, found.answer):
+        assert measured == Spread(MOST_MEASURED, 5, 5, 5, of_latest=True), "the oldest were the slow ones"
+
+
+def test_a_spread_of_everything_does_not_say_that_it_is_of_the_latest(connection: Connection) -> None:
+    save(connection, 1, socket_ghost_ms=1.0)
+    assert not today(connection).socket_ghost.of_latest
