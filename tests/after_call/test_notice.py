@@ -12,7 +12,7 @@ from tests.after_call.reports import FINDINGS, OWNER, REPORT, report
 def test_the_owner_reads_who_called_what_about_and_what_was_answered() -> None:
     assert notice.sms(REPORT, FINDINGS).splitlines() == [
         "מרפאת השיניים אלון: שיחה עם \u2066+972501234567\u2069",
-        "22/11 10:30, 2 דקות",
+        "22/11 10:30, 2 דק׳",
         "דחוף",
         "דנה לוי ביקשה תור.",
         "לחזור אל: 0501234567",
