@@ -267,6 +267,7 @@ def _announce(settings: Settings, port: int) -> None:
 def _leave(kav: Kav, server: WSGIServer, aftermath: "gevent.Greenlet[..., None]") -> None:
     """Let live calls finish, for a while, then everything else; each step within what time is left."""
     tell = partial(kav.twilio.tell, kav.rest) if kav.rest.has_credentials else None
+    kav.aftermath.drain()
     countdown = drain(kav.media, tell, kav.settings.drain_s)
     kav.media.stop()
     server.stop(timeout=countdown.take(SHUTDOWN_GRACE_S, leave_s=3 * RECORDS_S))

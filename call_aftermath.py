@@ -72,6 +72,10 @@ class Aftermath:
         self._patience = replace(self._patience, leaving=True)
         self.look()
 
+    def drain(self) -> None:
+        """The process is about to stop: what Twilio asks may reach the next one from now on."""
+        self._patience = replace(self._patience, draining=True)
+
     def stop(self) -> None:
         """Stop looking."""
         self._stopping.set()
@@ -215,6 +219,7 @@ def _facts(entry: Entry, retries: Mapping[Chore, Retry]) -> Facts:
         ended_at=entry["ended_at"] if entry["ended"] else None,
         ended_by_kav=_ended_by_kav(entry),
         handed_over=stream_registry.handed_over(entry),
+        words_left=entry["after_stream"] != "hang_up" and not stream_registry.handed_over(entry),
         on_the_telephone=entry["line"] == "twilio",
         after_stream_at=entry["after_stream_at"],
         terminal_at=entry["terminal_at"],

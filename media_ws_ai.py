@@ -286,8 +286,7 @@ class Stream:
         if action.apologise:
             passes = self._flow.transfer is not None and action.reason != "shutdown"
             after = "announced_transfer" if passes else "apology"
-        is_told = after != "apology" and not self.entry["ended"]  # an apology is what nobody's call hears anyway
-        tell = self._teller(self.entry) if is_told else None
+        tell = self._teller(self.entry) if not self.entry["ended"] else None
         if tell is None:
             self.end(action.reason, after_stream=after)
         elif self._being_told is None:

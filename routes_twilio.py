@@ -39,8 +39,8 @@ SPEAKING: Final = frozenset(
 )
 """Requests whose answer a caller hears."""
 
-HANG_UP_S: Final = 1.5
-"""How long a hang-up by a process that stops may hold up the close of the call's sockets."""
+TELL_S: Final = 1.5
+"""How long a hang-up or an apology by a process that stops may hold up the close of the call's sockets."""
 
 HAND_OVER_S: Final = 5.0
 """How long a hand-over by such a process may, with the look-up of the name: meanwhile the caller hears nothing."""
@@ -181,19 +181,18 @@ class Desk:
         return self._answers.end_of_line(entry)
 
     def tell(self, rest: TwilioRest, entry: Entry) -> bool:
-        """Pass a live call to its human, or hang it up, without being asked; whether that worked.
+        """Pass a live call to its human, apologise, or hang it up, without being asked; whether that worked.
 
         For a process that stops: what Twilio asks after the stream may reach the next one, which knows no such call.
         """
-        call_sid, passes = entry["call_sid"], stream_registry.handed_over(entry)
+        call_sid = entry["call_sid"]
+        within_s = HAND_OVER_S if stream_registry.handed_over(entry) else TELL_S
         try:
-            with gevent.Timeout(
-                HAND_OVER_S if passes else HANG_UP_S, UnreachableError(f"call {call_sid}: no answer in time")
-            ):
-                if passes:
-                    rest.redirect(call_sid, self._answers.dial_twiml(entry))
-                else:
+            with gevent.Timeout(within_s, UnreachableError(f"call {call_sid}: no answer in time")):
+                if entry["after_stream"] == "hang_up":
                     rest.hang_up(call_sid)
+                else:
+                    rest.redirect(call_sid, self._answers.end_of_line(entry).get_data(as_text=True))
         except TwilioRestError as error:
             log.warning("Twilio could not be told what follows: %s", error, extra={"call_sid": call_sid})
             return False

@@ -79,10 +79,6 @@ class Answers:
         known = entry["line"] == "twilio" and not is_withheld(stream_registry.other_party(entry))
         return entry["after_stream"] == "apology" and known and reaches_owner(self._settings, entry["flow"].owner)
 
-    def dial_twiml(self, entry: Entry) -> str:
-        """Return the TwiML that hands a call over, for Twilio to be told without asking."""
-        return str(self._dial(entry))
-
     def apology(self, language: str) -> Response:
         """Return words for whoever cannot be served, and the end."""
         return self._last_words(self._phrases.text("apology", language), language)

@@ -1,4 +1,4 @@
-"""Guards a call that Twilio is being asked about: nobody forgets it before the answer, whatever that takes."""
+"""Guards a call that Twilio is asked about, or told to end: not forgotten before the answer, not cut off in words."""
 
 import time
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from kav.call.aftermath import Chore
 from kav.flow_files import read_flow
 from kav.records import Records
 from kav.settings import Settings
-from kav.wire.twilio_rest import TwilioRest, UnreachableError
+from kav.wire.twilio_rest import HangUp, TwilioRest, UnreachableError
 from stream_registry import Entry
 from tests.flows.files import SMALL, write
 from tests.local_servers import ACCOUNT, TOKEN
@@ -66,3 +66,25 @@ def test_a_call_is_kept_while_twilio_is_asked_and_asked_about_again(entry: Entry
     entry["terminal_at"] = time.monotonic()
     aftermath.look()
     assert stream_registry.get("CA_asked") is None
+
+
+@pytest.mark.parametrize("draining", [False, True])
+def test_in_a_drain_nobody_is_hung_up_on_who_may_be_hearing_the_next_process_s_apology(
+    entry: Entry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, draining: bool
+) -> None:
+    settings = Settings(_env_file=None, TWILIO_ACCOUNT_SID=ACCOUNT, TWILIO_AUTH_TOKEN=TOKEN)  # type: ignore[call-arg, arg-type]  # as above
+    records, rest, hung_up = Records(f"sqlite:///{tmp_path / 'kav.db'}"), TwilioRest(settings), list[str]()
+
+    def hang_up(call_sid: str) -> HangUp:
+        hung_up.append(call_sid)
+        return HangUp.ENDED
+
+    monkeypatch.setattr(rest, "hang_up", hang_up)
+    aftermath = Aftermath(settings, records, rest, AfterCall(settings, records, rest))
+    if draining:
+        aftermath.drain()
+    entry["end_reason"], entry["after_stream"] = "model_failed", "apology"
+    entry["ended_at"] = time.monotonic() - settings.HANGUP_FALLBACK_S - 1
+    aftermath.look()
+    gevent.sleep(0)
+    assert hung_up == ([] if draining else ["CA_asked"])

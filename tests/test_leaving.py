@@ -43,7 +43,7 @@ def test_a_process_in_which_nothing_ever_finishes_is_gone_in_time(
     monkeypatch.setattr(drain, "gevent", clock)
     monkeypatch.setattr(stream_registry, "registry", {})
     monkeypatch.setattr(log, "drain", clock.take_all)  # a reader that is slow to the last
-    nothing = SimpleNamespace(stop=lambda: None)
+    nothing = SimpleNamespace(stop=lambda: None, drain=lambda: None)
     slow = SimpleNamespace(stop=clock.take_all, join=clock.take_all)
     media = SimpleNamespace(stop=lambda: None, sockets=1, live=set())
     kav: Any = SimpleNamespace(

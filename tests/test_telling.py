@@ -53,7 +53,7 @@ def test_a_name_server_that_hangs_does_not_keep_the_caller_waiting(
     desk: routes_twilio.Desk, entry: Entry, monkeypatch: pytest.MonkeyPatch, after_stream: AfterStream
 ) -> None:
     monkeypatch.setattr(routes_twilio, "HAND_OVER_S", BOUND_S, raising=False)
-    monkeypatch.setattr(routes_twilio, "HANG_UP_S", BOUND_S)
+    monkeypatch.setattr(routes_twilio, "TELL_S", BOUND_S, raising=False)
     entry["after_stream"] = after_stream
     began_at = time.monotonic()
     with gevent.Timeout(10 * BOUND_S):

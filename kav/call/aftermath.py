@@ -22,6 +22,10 @@ cuts in there; a day later Twilio has ended it."""
 RING_S: Final = 130.0
 """How long a human's telephone may ring after a hand-over; whoever is not taken comes back to the call's entry."""
 
+LAST_WORDS_S: Final = 10.0
+"""How much longer Twilio is given in a drain before it is told to hang up, if the end leaves words to it: it may be
+saying them, for the next process was asked for them, and nobody here hears of that. Two sentences are 6 or 7 s."""
+
 
 class Chore(Enum):
     """One thing to do for a call, once."""
@@ -78,6 +82,8 @@ class Facts:
     ended_by_kav: bool
     """Kav decided the end: nobody has said yet that the telephone call is over."""
     handed_over: bool
+    words_left: bool
+    """The end leaves words to Twilio's voice."""
     on_the_telephone: bool
     """Twilio carries the call, can be asked about it and told to hang up."""
     after_stream_at: float | None
@@ -101,6 +107,8 @@ class Patience:
     entry_ttl_s: float
     report_s: float = 5.0
     """After an end, for Twilio's terminal status, before the call is told of without it."""
+    draining: bool = False
+    """What Twilio asks may reach another process, and is not heard of here."""
     leaving: bool = False
     """The process stops: what only delays a report is waited for no more."""
 
@@ -155,7 +163,8 @@ def _due_after_the_end(facts: Facts, ended_at: float, patience: Patience, now: f
 def _due_without_a_status(facts: Facts, ended_at: float, patience: Patience, now: float) -> Iterator[Chore]:
     asked = facts.after_stream_at is not None and facts.after_stream_at >= ended_at
     unanswered = facts.ended_by_kav and not asked and not facts.handed_over
-    if unanswered and now - ended_at >= patience.hangup_fallback_s:
+    words_s = LAST_WORDS_S if patience.draining and facts.words_left else 0.0
+    if unanswered and now - ended_at >= patience.hangup_fallback_s + words_s:
         yield Chore.HANG_UP
     over_at = (facts.human_left_at or ended_at + facts.human_s) if facts.handed_over else ended_at
     if now - over_at >= patience.terminal_status_s:

@@ -31,6 +31,7 @@ NEW = Facts(
     ended_at=None,
     ended_by_kav=False,
     handed_over=False,
+    words_left=False,
     on_the_telephone=True,
     after_stream_at=None,
     terminal_at=None,
@@ -45,6 +46,7 @@ FRESH_PREWARMED = replace(LOST_AND_ASKED, prewarmed=True)
 ENDED = replace(NEW, streamed=True, ended_at=AT + 100, ended_by_kav=True)
 ASKED = replace(ENDED, after_stream_at=AT + 101)
 ASKED_BEFORE = replace(ENDED, after_stream_at=AT + 99)
+APOLOGISED = replace(ENDED, words_left=True)
 HANDED_OVER = replace(ENDED, handed_over=True)
 HUNG_UP = replace(ENDED, ended_by_kav=False)
 TOLD = replace(ENDED, terminal_at=AT + 101)
@@ -99,6 +101,18 @@ TOLD = replace(ENDED, terminal_at=AT + 101)
 )
 def test_what_is_due_when(facts: Facts, after_s: float, expected: list[Chore]) -> None:
     assert due(facts, PATIENCE, AT + after_s) == expected
+
+
+@pytest.mark.parametrize(
+    ("facts", "draining", "after_s"), [(ENDED, True, 3), (APOLOGISED, False, 3), (APOLOGISED, True, 13)]
+)
+def test_words_that_twilio_may_be_saying_for_another_process_are_not_cut_off(
+    facts: Facts, draining: bool, after_s: float
+) -> None:
+    patience = replace(PATIENCE, draining=draining)
+    assert Chore.HANG_UP not in due(facts, patience, AT + 100 + after_s - 0.1)
+    assert Chore.HANG_UP in due(facts, patience, AT + 100 + after_s)
+    assert Chore.HANG_UP not in due(facts, replace(patience, draining=True, leaving=True), AT + 102)
 
 
 def test_nothing_is_due_twice() -> None:

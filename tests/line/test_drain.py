@@ -13,7 +13,7 @@ from aiohttp import web
 
 from realtime_prompt_builder import load_phrases
 from rehearsal.kav import KavProcess
-from rehearsal.model import CallTool
+from rehearsal.model import CallTool, Faults
 from rehearsal.model.mulaw import hum
 from rehearsal.twilio import Callbacks, CallScript, Human, Line
 from rehearsal.twilio.signing import signed_headers
@@ -270,6 +270,37 @@ async def test_who_heard_the_goodbye_hears_no_apology_of_the_next_process(*, awa
         assert await stopping.kav.ended(8) == 0
         found = read(stopping, call.sid).call
         assert (found["end_reason"], found["terminal_status"]) == ("goodbye", "completed")
+
+
+@pytest.mark.parametrize("away", [False, True], ids=["told", "asks"])
+async def test_who_is_left_without_a_model_in_the_drain_hears_the_whole_apology(*, away: bool) -> None:
+    settings = {"DRAIN_SECONDS": "15", "MODEL_RECONNECTS": "0", "HANGUP_FALLBACK_S": "0.5"}
+    async with World(settings, speak=lambda text, language: hum(text[:25], language)) as stopping:
+        other, talk = await talking(stopping), await talking(stopping, line=CallScript(asks_after_stream=away))
+        if away:
+            stopping.twilio.rest.fail(503, count=3, path=talk.call.sid)
+        stopping.kav.signal(signal.SIGTERM)
+        await _draining(stopping)
+        talk.session.reset()
+        await talk.call.until_reported()
+        await other.call.hang_up()
+        assert (talk.call.said, talk.call.verbs) == ([APOLOGY], ["Connect", "Say", "Hangup"])
+        (asked,) = [asked for asked in stopping.twilio.rest.requests if talk.call.sid in asked.path]
+        assert "<Say" in asked.form["Twiml"][0]
+        assert await stopping.kav.ended(8) == 0
+        assert read(stopping, talk.call.sid).call["end_reason"] == "model_failed"
+
+
+async def test_whose_model_is_not_there_yet_when_the_drain_ends_hears_the_apology_over_rest() -> None:
+    silent = Faults(no_session_updated=True)
+    async with World({"DRAIN_SECONDS": "0", "MODEL_CONNECT_TIMEOUT_S": "20"}, faults=silent) as stopping:
+        line = CallScript(asks_after_stream=False, say_s_a_character=0.002)
+        call = await stopping.connected_call(line=line)
+        stopping.kav.signal(signal.SIGTERM)
+        await call.until_reported()
+        assert (call.said, call.verbs) == ([APOLOGY], ["Connect", "Say", "Hangup"])
+        assert await stopping.kav.ended(12) == 0
+        assert read(stopping, call.sid).call["end_reason"] == "shutdown"
 
 
 async def test_a_human_whom_another_process_rang_in_vain_leaves_the_caller_with_words() -> None:
