@@ -79,18 +79,26 @@ KIND_WORDS: Final[Mapping[AnswerKind, str]] = {
     "address": "an address",
 }
 
-OWN_QUESTIONS: Final = {
-    "confirm": " You have read its value back and asked whether it is right: yes or no is the answer to that.",
+CONTEXTS: Final[Mapping[str, str]] = {
+    "confirm": " You have read its value back and asked whether it is right: yes or no is the answer to that, but if"
+    " they say what is right, that is the value.",
+    "more": " Their answer to it is noted, and will be read back: judge what else they have said, or call unclear.",
     "resume": " You have asked whether to go on from where you were: a bare yes or no is the answer to that.",
     "still_there": " You have asked whether the caller is still there: a bare yes or no is the answer to that.",
     "what_else": " You have asked what else is wanted: a bare no means that the caller takes leave.",
+    "answer": " You were answering what they had asked, and were cut off: if they ask on, call side_question; a mere"
+    " sign of listening is unclear.",
+    "transfer": " You were saying that you hand over to a person, and were cut off: if they only agree or thank you, or"
+    " nothing was said at all, call transfer_to_human again.",
+    "goodbye": " You were saying goodbye, and were cut off: if they only thank you or say goodbye too, or nothing was"
+    " said at all, call end_call again.",
 }
-"""What the judge is told of an open question that is not the step's own, by the lock's name for it."""
+"""What the judge is told besides the step's own question, by the lock's name for what the caller's turn came upon."""
 
 SPEAK_WORDS: Final[Mapping[Say, str]] = {
     "ask": "Acknowledge what the caller said in at most three words, then ask exactly {question}",
     "ask_again": "Ask exactly {question}",
-    "not_understood": "Say briefly that you need this answer, then ask exactly {question}",
+    "not_understood": "Say in a few words that you did not quite get that, then ask exactly {question}",
     "confirm": "Read back “{value}” as one says it on the telephone, and ask whether that is right.",
     "answer_then_resume": "Answer the caller's question in one or two sentences, then end with {resume}",
     "no_transfer": "Say that no person is available now, then ask exactly {question}",
@@ -232,14 +240,15 @@ def build_instructions(flow: Flow) -> str:
 def judge_tools() -> list[dict[str, Any]]:
     """Return the six tools with which a turn is judged (Realtime API, function tools)."""
     step = {"type": "string", "description": "id of the question"}
-    value = {"type": ["string", "number", "boolean"], "description": "what the caller answered, in the kind's own form"}
+    value = {"type": "string", "description": "what the caller answered, in the kind's own form"}
     more = {"type": "boolean", "description": "the same turn holds another answer, or a question as well"}
+    answer = {"step": step, "value": value, "more": more}
     reason = {"type": "string", "enum": ["dont_know", "not_understood", "refused"]}
     asked = {"type": "string", "description": "what the caller asked"}
     never_again = {"type": "boolean", "description": "true if they ask not to be called any more"}
     return [
-        _tool("answer_step", "The caller answered the active question.", {"step": step, "value": value, "more": more}),
-        _tool("correct_answer", "The caller changed an earlier answer.", {"step": step, "value": value, "more": more}),
+        _tool("answer_step", "The caller answered the active question.", answer, "value"),
+        _tool("correct_answer", "The caller changed an earlier answer.", answer, "step", "value"),
         _tool("side_question", "The caller asked something; the active question is not answered.", {"question": asked}),
         _tool("unclear", "Neither an answer nor a question, or it cannot be understood.", {"reason": reason}),
         _tool("transfer_to_human", "The caller asks for a person.", {}),
@@ -247,11 +256,11 @@ def judge_tools() -> list[dict[str, Any]]:
     ]
 
 
-def _tool(name: str, description: str, properties: dict[str, Any]) -> dict[str, Any]:
+def _tool(name: str, description: str, properties: dict[str, Any], *required: str) -> dict[str, Any]:
     parameters = {
         "type": "object",
         "properties": {**properties, "language": LANGUAGE_ARGUMENT},
-        "required": ["language"],
+        "required": [*required, "language"],
     }
     return {"type": "function", "name": name, "description": description, "parameters": parameters}
 
@@ -264,17 +273,23 @@ def own_tools(flow: Flow) -> list[dict[str, Any]]:
     ]
 
 
-def judge(flow: Flow, directive: Directive) -> str:
-    """Return the system message under which the caller's last turn is judged: the open question and its kind."""
+def judge(flow: Flow, directive: Directive, now: str) -> str:
+    """Return the system message under which the caller's last turn is judged: the open question and its kind.
+
+    `directive.why` names what the turn came upon (`CONTEXTS`), `directive.value` what was wrong with a judgement of it
+    that was refused; `now` is the time, for whoever says "tomorrow".
+    """
+    told = "Judge what the caller has said since you last spoke, with one tool call."
+    context = CONTEXTS.get(directive.why, "")
     step = flow.step(directive.step)
     if step is None:
-        return "Judge what the caller has said since you last spoke, with one tool call. No question is open."
+        return f"{told} No question is open.{context}"
     kind = f"one of: {', '.join(step.choices)}" if step.choices else KIND_WORDS[step.kind]
-    own = OWN_QUESTIONS.get(directive.why, "")
     this_number = " If they mean the number they call from, the value is caller_id." if step.default_caller_id else ""
+    again = f" That was refused before ({quotable(directive.value)}): if they said no such value, call unclear."
     return (
-        f"Judge what the caller has said since you last spoke, with one tool call. The active question is {step.id}: "
-        f"“{step.ask.get(flow.language, '')}” Its value: {kind}.{this_number}{own}"
+        f"{told} The active question is {step.id}: “{step.ask.get(flow.language, '')}” Its value: {kind}.{this_number}"
+        f"{context}{again if directive.value else ''} It is now {now} at the business."
     )
 
 
@@ -299,7 +314,7 @@ def order(flow: Flow, phrases: Phrases, request: RequestResponse, now: str) -> s
     if request.directive is None:
         return ""
     if request.kind == "judge":
-        return judge(flow, request.directive)
+        return judge(flow, request.directive, now)
     resume = phrases.texts.get(language, {}).get("resume")
     words = f"exactly “{resume}”" if resume else f"this, translated: “{phrases.text('resume', flow.language)}”"
     told = speak(flow, request.directive, language, words, now)

@@ -40,6 +40,14 @@ PHRASE_OF: Final[Mapping[Say, str]] = {
 ASKING: Final[tuple[Say, ...]] = ("ask", "ask_again", "not_understood", "no_transfer")
 """Directives that end with the active step's question."""
 
+GREETING: Final = "greeting"
+
+GREETED_AT_MOST: Final = 3
+"""How often one stream begins with the greeting: who has only heard the end of it does not know who is speaking."""
+
+HEARD_SHARE: Final = 0.8
+"""The part of a greeting, or of a value that is read back, that must be heard before anybody says yes to it."""
+
 MESSAGE: Final = "message"
 """Id of the step that is asked when nobody is there to hand over to, and no other step is left."""
 
@@ -70,6 +78,9 @@ class Conversation:
     """What was said in it, once that is known."""
     _retried: bool = False
     """The phrase under way is said for the second time."""
+    _greetings: int = 0
+    _greeted: bool = True
+    """Whether the caller has heard who is speaking, as far as this stream was to say so."""
 
     def __post_init__(self) -> None:
         self.lock = FlowLock(self.flow, self.caller_number)
@@ -80,6 +91,8 @@ class Conversation:
     def opening(self, phrase: str) -> Reply:
         """Return how the stream opens: the greeting, or the word that it goes on, and the active question."""
         self.lock.ask_anew()
+        self._greetings += phrase == GREETING
+        self._greeted = self._greeted or phrase != GREETING
         if phrase == "nobody_answers" and self.lock.active is None and self.flow.steps:
             self._take_message()
         active, language = self.lock.active, self.language.current
@@ -99,14 +112,17 @@ class Conversation:
         self.handing_over = False
         self.chronicle.begin()
 
-    def reopening(self, pending: Sequence[Reply], *, unheard: bool) -> Reply:
+    def reopening(self, pending: Sequence[Reply], *, unheard: bool, answer_waits: bool) -> Reply:
         """Return what is said when a lost model has come back, while `pending` was still to be said.
 
-        `unheard`: the caller has heard nothing at all yet.
+        `unheard`: the caller has heard nothing at all yet. `answer_waits`: a tool works for an answer, or is back,
+        and that answer ends with a question of its own.
         """
         last = pending[-1] if pending else None
         again = last is not None and last.kind == "phrase" and (unheard or last.phrase in LAST_WORDS)
-        return last if again and last is not None else self.opening("resumed")
+        if again and last is not None:
+            return last
+        return self._phrase("resumed") if answer_waits else self.opening("resumed")
 
     def judge_again(self) -> Reply:
         """Return the judgement of a turn whose own was cut off, for the question that is open now."""
@@ -177,9 +193,9 @@ class Conversation:
 
     def _ruled(self, ruling: Ruling) -> Reply:
         self.chronicle.answers_are(self.lock.answers)
-        if ruling.again:
-            self._again = True
-            return self._judgement()
+        if ruling.again or ruling.retry:
+            self._again = ruling.again
+            return self._judgement(refused=ruling.retry)
         self.do_not_call = self.do_not_call or ruling.directive.say == "do_not_call"
         return self._speech(ruling.directive)
 
@@ -312,6 +328,7 @@ class Conversation:
             return replace(reply, attempts=0)
         if not exact:
             self.note(Breach("phrase not exact", reply.phrase))
+        self._greeted = self._greeted or reply.phrase == GREETING
         if reply.phrase in (*ENDINGS, SHUTDOWN):
             self.farewell.say("shutdown" if reply.phrase == SHUTDOWN else "goodbye")
         self.handing_over = self.handing_over or reply.phrase == "transfer"
@@ -331,13 +348,21 @@ class Conversation:
         """The active question, or all there was to hear, has begun to be heard."""
         self.lock.heard()
 
-    def interrupted(self, transcript: str, heard_share: float, *, whole: bool = True) -> None:
+    def interrupted(
+        self, transcript: str, heard_share: float, *, whole: bool = True, reply: Reply | None = None
+    ) -> None:
         """The caller spoke over a reply of which `heard_share` (0..1) was heard: was its question begun?
 
         `whole`: the reply was complete; one that was not may still have had its question before it.
         """
+        heard = heard_share * len(transcript)
+        if reply is not None and reply.phrase == GREETING:
+            self._greeted = heard >= HEARD_SHARE * len(self._text(GREETING, reply.language))
+        begins = question_starts(transcript)
+        if self.lock.question == "confirm":  # "Herzl ten, flat four, right?" is one sentence
+            begins = max(begins, round(HEARD_SHARE * len(transcript)))
         there = whole or any(mark in transcript for mark in QUESTION_MARKS)
-        if transcript and there and heard_share * len(transcript) >= question_starts(transcript):
+        if transcript and there and heard >= begins:
             self.lock.heard()
         else:
             self.lock.cut()
@@ -346,6 +371,8 @@ class Conversation:
     # Words
 
     def _speech(self, directive: Directive) -> Reply:
+        if directive.say == "not_understood" and not self._greeted and self._greetings < GREETED_AT_MOST:
+            return self.opening(GREETING)  # a "hello?" over the greeting: they are still to hear who this is
         phrase = PHRASE_OF.get(directive.say)
         if phrase == "what_else" and self.flow.transfer is None:
             phrase = "what_else_no_transfer"
@@ -358,20 +385,20 @@ class Conversation:
     def _phrase(self, phrase: str) -> Reply:
         return Reply("phrase", phrase, text=self._text(phrase), language=self.language.current)
 
-    def _judgement(self) -> Reply:
-        return Reply("judge", language=self.language.current, directive=self._question())
+    def _judgement(self, *, refused: str = "") -> Reply:
+        """Return the judgement of the caller's turn, shown the question that is open now.
 
-    def _question(self) -> Directive:
-        """The question that is open now, as the judge is shown it."""
+        `refused`: what was wrong with the judgement before.
+        """
         active = self.lock.active
-        return Directive("ask", active.id if active is not None else "", why=self.lock.question)
+        context = "more" if self._again and self.lock.question == "confirm" else self.lock.context
+        directive = Directive("ask", active.id if active is not None else "", value=refused, why=context)
+        return Reply("judge", language=self.language.current, directive=directive)
 
     def _breach_and_reask(self, what: What, detail: str = "") -> Reply:
         self.note(Breach(what, detail))
         active = self.lock.active
-        directive = Directive("not_understood", active.id) if active is not None else Directive("talk")
-        self.lock.asked(directive)
-        return self._spoken(directive)
+        return self._speech(Directive("not_understood", active.id) if active is not None else Directive("talk"))
 
     def _text(self, phrase: str, language: str = "") -> str:
         """Return the exact words of a phrase; none in a language without texts, which the model translates."""

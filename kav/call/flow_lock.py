@@ -8,8 +8,9 @@ Questions of Kav's own (shall we go on? are you there? is this right? what else?
 bare yes or no to one of them never answers the step behind it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final, Literal
 
 from kav.call.answers import Accepted, check, yes_or_no
@@ -32,6 +33,18 @@ MAX_NAME: Final = 64
 
 OWN_QUESTIONS: Final = ("resume", "still_there", "what_else")
 """Questions of Kav's that are no step's."""
+
+Context = Question | Literal["transfer", "goodbye", "answer", "more"]
+"""What a turn is judged against: the open question, or what the caller has spoken over; `more`: the rest of a turn
+whose answer is noted, and still to be read back."""
+
+GOODBYES: Final = ("closing", "goodbye", "do_not_call")
+
+FAILABLE: Final = ("ask", "ask_again", "not_understood", "no_transfer", "confirm")
+"""What asks for the active step's answer, so that it can be failed."""
+
+GOES_ON_AT_MOST: Final = 2
+"""How often an answer that the caller has spoken over is taken up again for one who said nothing against it."""
 
 Say = Literal[
     "ask",  # acknowledge, then ask the active step
@@ -62,7 +75,10 @@ class Directive:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a step brought: a value, or why there is none (`dont_know`, `not_understood`, `refused`, `invalid`)."""
+    """What a step brought: a value, or why there is none (`dont_know`, `not_understood`, `refused`, `invalid`).
+
+    A value that was read back, and to which no yes was ever understood, is kept: it is `unconfirmed`.
+    """
 
     step: str
     value: str | None
@@ -74,11 +90,13 @@ class Ruling:
     """What follows from one judgement.
 
     `again`: the same turn holds more, and is judged once more. `breach`: what the model did that it may not.
+    `retry`: why the judgement itself is asked for once more, before the caller is: the form of a value is the model's.
     """
 
     directive: Directive
     again: bool = False
     breach: str = ""
+    retry: str = ""
 
 
 @dataclass(slots=True)
@@ -94,11 +112,16 @@ class FlowLock:
     _before: Question = "step"
     """The question that was open when Kav asked whether the caller is there."""
     _active: str | None = None
-    _asks: int = 0
-    _counted: bool = False
-    """Whether what is being said counts as an ask."""
+    _failures: int = 0
+    """How often the active question was heard and not answered."""
+    _saying: Directive | None = None
+    """What is being said, or was said last."""
     _cut: bool = False
     """Whether it was cut off before its question began."""
+    _gone_on: int = 0
+    """How often the answer to a question of the caller's was taken up again."""
+    _rejudged: bool = False
+    """Whether a judgement was asked for once more since the bot last spoke."""
     _pending: str | None = None
     """A value that waits for the caller's yes."""
 
@@ -129,11 +152,28 @@ class FlowLock:
     def _left_open(self, answer: Answer) -> bool:
         step = self.flow.step(answer.step)
         may_stay_open = step is not None and step.optional and answer.unanswered == "dont_know"
-        return answer.value is None and not may_stay_open
+        return bool(answer.unanswered) and not may_stay_open
+
+    @property
+    def context(self) -> Context:
+        """What the caller's turn is judged against, whatever they have spoken over included."""
+        say = self._saying.say if self._saying is not None and self.question != "still_there" else ""
+        if say == "transfer":
+            return "transfer"
+        if say in GOODBYES:
+            return "goodbye"
+        if say == "talk":
+            return "what_else"
+        return "answer" if self._answer_was_cut else self.question
+
+    @property
+    def _answer_was_cut(self) -> bool:
+        """Whether the caller spoke over the answer to their own question, before they were asked whether to go on."""
+        return self._cut and self._saying is not None and self._saying.say == "answer_then_resume"
 
     def ask_anew(self) -> None:
         """A stream begins: whichever question was open before, the active step's own is being asked."""
-        self._pending = None
+        self._pending = self._saying = None
         step = self.active
         if step is not None and step.id in self.answers:  # given up, and handed to a human, who was not there
             self._go_to(self.flow.after(step, None))
@@ -151,9 +191,9 @@ class FlowLock:
 
     def asked(self, directive: Directive) -> None:
         """Note that what `directive` says is being said: its question is the one that is open now."""
-        self.began = self._cut = False
-        self._counted = directive.say in ("ask", "ask_again", "not_understood", "no_transfer")
-        self._asks += self._counted
+        self.began = self._cut = self._rejudged = False
+        self._saying = directive
+        self._gone_on = self._gone_on if directive.say == "answer_then_resume" else 0
 
     def heard(self) -> None:
         """Note that the active question began to be heard; one that was cut off before it will not any more."""
@@ -164,9 +204,9 @@ class FlowLock:
         if self.question == "still_there":
             self.question = self._before
             return
-        if not (self.began or self._cut):
-            self._cut = True
-            self._asks = max(0, self._asks - self._counted)
+        self._cut = not self.began
+        if self._cut and self.question == "resume":
+            self.question = "confirm" if self._pending is not None else "step"
 
     def check_presence(self) -> None:
         """Note that Kav asks whether the caller is still there."""
@@ -177,20 +217,20 @@ class FlowLock:
 
     def judge(self, tool: str, arguments: Mapping[str, object], *, again: bool = False) -> Ruling:
         """Rule on one tool call; `again`: the second judgement of a turn that held more than one thing."""
-        rule = {
-            "answer_step": self._answer,
-            "correct_answer": self._correct,
+        rules: Mapping[str, Callable[[Mapping[str, object]], Ruling]] = {
+            "answer_step": partial(self._answer, again=again),
+            "correct_answer": partial(self._correct, again=again),
             "side_question": self._side_question,
             "unclear": self._unclear,
             "transfer_to_human": self._transfer,
             "end_call": self._end,
-        }.get(tool)
+        }
+        rule = rules.get(tool)
         if rule is None:
             return Ruling(self._reask(f"there is no tool {tool[:MAX_NAME]}"), breach=f"called {tool[:MAX_NAME]}")
-        self.began = self.began or again  # what is volunteered in the same breath needs no question
-        ruling = rule(arguments)
         if again and tool == "unclear":
             return Ruling(self._ask_active("ask"))  # nothing more was in it after all
+        ruling = rule(arguments)
         return ruling if not again else Ruling(ruling.directive, breach=ruling.breach)
 
     def keys_wanted(self) -> int:
@@ -214,34 +254,35 @@ class FlowLock:
         value = by_keys(step, digits)
         if value is None:
             return self._failed(step, "invalid", "these keys do not answer the question")
+        self._rejudged = True  # nobody has judged this
         return replace(self._answer({"value": value}), breach="")
 
-    def _answer(self, arguments: Mapping[str, object]) -> Ruling:
-        value = arguments.get("value")
-        bare = yes_or_no(str(value)) if isinstance(value, str | bool) else None
-        if isinstance(value, bool):
-            bare = "yes" if value else "no"
-        if bare is not None and not self.began and self.question in ("confirm", "what_else"):
+    def _answer(self, arguments: Mapping[str, object], *, again: bool = False) -> Ruling:
+        value, bare = arguments.get("value"), _bare(arguments.get("value"))
+        heard = self.began or (again and self.question != "confirm")  # what is volunteered needs no question
+        if bare is not None and not heard and self.question in ("confirm", "what_else"):
             return Ruling(self._reask("that was not heard"))  # and nobody says yes or no to what he has not heard
         if self.question in OWN_QUESTIONS and bare is not None:
             return Ruling(self._answer_to_kav(bare))
+        if bare == "yes" and self._goes_on():
+            return Ruling(self._go_on())
         step = self.active
         if step is None:
-            return Ruling(Directive("talk"))
+            return Ruling(self._close() if bare == "no" else Directive("talk"))
         if arguments.get("step", step.id) != step.id:
             return Ruling(self._reask(f"only {step.id} is asked now"), breach=f"answered {arguments.get('step')}")
         if self.question == "confirm" and bare is not None:
             return self._confirmed(step, bare, arguments)
-        if bare is not None and not self.began:
+        if bare is not None and not heard:
             return Ruling(
                 self._reask("that question was not asked yet"), breach=f"answered {step.id} before it was asked"
             )
         checked = check(step, value, self.caller_number)
         if not isinstance(checked, Accepted):
-            return self._failed(step, "invalid", checked.why, breach=f"invalid value for {step.id}")
+            return self._invalid(step, checked.why, again=again)
         if step.confirm:
-            self._pending, self.question = checked.value, "confirm"
-            return Ruling(Directive("confirm", step.id, checked.value))
+            self._pending, self.question, self.began = checked.value, "confirm", False
+            return Ruling(Directive("confirm", step.id, checked.value), again=arguments.get("more") is True)
         return self._accept(step, checked.value, arguments)
 
     def _answer_to_kav(self, said: str) -> Directive:
@@ -258,28 +299,40 @@ class FlowLock:
         if said == "yes" and value is not None:
             return self._accept(step, value, arguments)
         self.question = "step"
-        if self._asks >= step.max_asks:
+        self._failures += 1
+        if self._failures >= step.max_asks:
             return Ruling(self._give_up_on(step, "refused"))
         return Ruling(self._ask_active("ask_again"))
 
     def _accept(self, step: Step, value: str, arguments: Mapping[str, object]) -> Ruling:
         self.answers[step.id] = Answer(step.id, value)
-        self._go_to(self.flow.after(step, value))
-        more = arguments.get("more") is True and self._active is not None
-        return Ruling(self._ask_active("ask"), again=more)
+        self._go_to(self._first_open())
+        return Ruling(self._ask_active("ask"), again=arguments.get("more") is True)
 
-    def _correct(self, arguments: Mapping[str, object]) -> Ruling:
-        """A completed step gets another value; the lock does not move."""
+    def _correct(self, arguments: Mapping[str, object], *, again: bool) -> Ruling:
+        """A completed step gets another value; the lock moves only if that leads to other questions."""
         step = self.flow.step(str(arguments.get("step", "")))
+        if step is not None and step.id == self._active:  # its value is read back, or it was given up
+            return self._answer(arguments, again=again)
         if step is None or step.id not in self.answers:
             return Ruling(self._reask("only a step that was answered can be corrected"), breach="corrected no answer")
-        if step.id == self._active:  # it was given up, and the caller did not leave after all
-            return self._answer(arguments)
         checked = check(step, arguments.get("value"), self.caller_number)
         if not isinstance(checked, Accepted):
             return Ruling(self._reask(checked.why), breach=f"invalid value for {step.id}")
+        led_to = self._first_open()
         self.answers[step.id] = Answer(step.id, checked.value)
+        leads_to = self._first_open()
+        if leads_to != led_to:
+            self._go_to(leads_to)
         return Ruling(self._ask_active("ask"), again=arguments.get("more") is True)
+
+    def _first_open(self) -> str | None:
+        """Return the first step without an answer on the way that the answers take."""
+        step: Step | None = self.flow.steps[0]
+        while step is not None and step.id in self.answers:
+            following = self.flow.after(step, self.answers[step.id].value)
+            step = self.flow.step(following) if following is not None else None
+        return step.id if step is not None else None
 
     def _side_question(self, _: Mapping[str, object]) -> Ruling:
         if self.active is None:
@@ -292,20 +345,44 @@ class FlowLock:
         if step is None:
             return Ruling(Directive("talk"))
         reason = str(arguments.get("reason", "not_understood"))
+        if reason == "not_understood" and self._goes_on():
+            return Ruling(self._go_on())
         if reason == "dont_know" and step.optional:
             return Ruling(self._give_up_on(step, reason))
         return self._failed(step, reason)
 
+    def _goes_on(self) -> bool:
+        """Whether a word that says nothing was a sign of listening: the answer that it cut off is taken up again."""
+        return self._answer_was_cut and self._gone_on < GOES_ON_AT_MOST
+
+    def _go_on(self) -> Directive:
+        self._gone_on += 1
+        self.question = "resume"
+        return Directive("answer_then_resume", self._active or "", why="you were cut off: go on from what was heard")
+
+    def _invalid(self, step: Step, why: str, *, again: bool) -> Ruling:
+        """A value that is none: the model may put its form right; after that it is the caller who is asked."""
+        breach = f"invalid value for {step.id}"
+        if again or self._rejudged:
+            return self._failed(step, "invalid", why, breach=breach)
+        self._rejudged = True
+        return Ruling(Directive("not_understood", step.id, why=why), breach=breach, retry=why)
+
     def _failed(self, step: Step, reason: str, why: str = "", *, breach: str = "") -> Ruling:
-        """The step has no answer yet: its question is asked again, as often as the flow has patience."""
-        if self._asks >= step.max_asks:
+        """The step has no answer yet: its question is asked again, as often as the flow has patience.
+
+        Only who has heard the question can fail to answer it; an answer to another one is no failure of this one's.
+        """
+        said = self._saying.say if self._saying is not None else ""
+        self._failures += self.began and self.question in ("step", "confirm") and said in FAILABLE
+        if self._failures >= step.max_asks:
             return Ruling(self._give_up_on(step, reason), breach=breach)
-        self._asks += self.question == "confirm"  # a read-back is no ask, but it cannot go on for ever either
         return Ruling(self._reask(why), breach=breach)
 
     def _give_up_on(self, step: Step, reason: str) -> Directive:
-        """The step stays unanswered, on record, and the flow goes on as the flow file says."""
-        self.answers[step.id] = Answer(step.id, None, unanswered=reason)
+        """The step stays unanswered, or its value unconfirmed, on record; the flow goes on as the flow file says."""
+        known = self._pending if reason != "refused" else None
+        self.answers[step.id] = Answer(step.id, known, unanswered=reason if known is None else "unconfirmed")
         may_stay_open = reason == "dont_know" and step.optional
         if not may_stay_open and step.give_up == "transfer" and self.flow.transfer is not None:
             return Directive("transfer")
@@ -315,7 +392,11 @@ class FlowLock:
         return self._ask_active("ask")
 
     def _transfer(self, _: Mapping[str, object]) -> Ruling:
-        return Ruling(Directive("transfer") if self.flow.transfer is not None else self._ask_active("no_transfer"))
+        if self.flow.transfer is not None:
+            return Ruling(Directive("transfer"))
+        if self._active is None:
+            return Ruling(Directive("talk", why="say that no person is available now"))
+        return Ruling(self._ask_active("no_transfer"))
 
     def _end(self, arguments: Mapping[str, object]) -> Ruling:
         if arguments.get("do_not_call") is True:
@@ -326,7 +407,7 @@ class FlowLock:
     # Where the lock stands
 
     def _go_to(self, step_id: str | None) -> None:
-        self._active, self._asks, self._pending, self.began = step_id, 0, None, False
+        self._active, self._failures, self._pending, self.began = step_id, 0, None, False
         self.question = "step" if step_id is not None else "none"
 
     def _ask_active(self, how: Literal["ask", "ask_again", "no_transfer"]) -> Directive:
@@ -352,3 +433,10 @@ class FlowLock:
     def _close(self) -> Directive:
         self.question = "none"
         return Directive("closing" if self.done else "goodbye")
+
+
+def _bare(value: object) -> str | None:
+    """Return `yes` or `no` where a judgement's value is nothing else."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return yes_or_no(value) if isinstance(value, str) else None

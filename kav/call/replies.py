@@ -159,11 +159,14 @@ class Replies:
 
     # Owing and asking
 
-    def owe(self, at: float, reply: Reply) -> list[Action]:
-        """Owe a reply, and ask for it if nothing stands in its way; one answer serves all turns that wait."""
+    def owe(self, at: float, reply: Reply, *, first: bool = False) -> list[Action]:
+        """Owe a reply, and ask for it if nothing stands in its way; one answer serves all turns that wait.
+
+        `first`: it is said before all else that waits.
+        """
         once_each = reply.kind in ("phrase", "speak") and reply not in self._owed
         if once_each or all(owed.kind != reply.kind for owed in self._owed):
-            self._owed.append(reply)
+            self._owed.insert(0 if first else len(self._owed), reply)
         return self.ask(at)
 
     def forget(self) -> None:

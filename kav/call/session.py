@@ -138,8 +138,11 @@ class CallSession:
         self._opening_phrase, self._lost = "", None
         if opening:
             return self._replies.owe(at, self._talk.opening(opening))
+        if lost is None:
+            return []
         unheard = self.playhead.generation == self.playhead.sent == 0
-        return self._replies.owe(at, self._talk.reopening(lost, unheard=unheard)) if lost is not None else []
+        reopening = self._talk.reopening(lost, unheard=unheard, answer_waits=self._replies.unsaid)
+        return self._replies.owe(at, reopening, first=True)
 
     def _without_model(self, at: float, give_up: list[Action]) -> list[Action]:
         """The model is lost, and the call is not: another connection goes on from the same step, if one may be made.
@@ -224,13 +227,14 @@ class CallSession:
         """Was the question asked before the caller spoke?"""
         response = self._replies.response
         ruled = response is not None and (response.reply.kind != "judge" or response.called_tools)
+        reply = response.reply if response is not None and not response.dead else self._last_reply
         if unsaid or (response is not None and not response.dead and not response.spoke and ruled):
-            self._talk.interrupted("", 0.0)
+            self._talk.interrupted("", 0.0, reply=reply)
         elif self.playhead.quiet:
             self._talk.heard()
         else:
             whole = response is None or response.dead
-            self._talk.interrupted(self._last_words, self.playhead.share_heard(at), whole=whole)
+            self._talk.interrupted(self._last_words, self.playhead.share_heard(at), whole=whole, reply=reply)
 
     def _silence(self, at: float, *, spare_judge: bool = False) -> list[Action]:
         """Whatever the bot is saying, or about to say, is not said; the model remembers what was heard."""

@@ -80,12 +80,12 @@ def test_a_yes_to_the_next_question_that_is_in_the_same_breath_is_its_answer(loc
 def test_a_side_answer_that_was_cut_does_not_count_as_a_question_the_less(lock: FlowLock) -> None:
     lock.asked(lock.judge("side_question", {}).directive)
     lock.cut()
-    asks = 1
+    said: list[str] = []
     while not lock.answers:
-        lock.asked(lock.judge("unclear", {}).directive)
+        said.append(lock.judge("unclear", {}).directive.say)
+        lock.asked(Directive(said[-1]))  # type: ignore[arg-type]  # one that the lock has just used
         lock.heard()
-        asks += 1
-    assert asks == CITY.max_asks + 1, "the last of them asks the next step"
+    assert said == ["answer_then_resume", *["not_understood"] * CITY.max_asks, "ask"], "the last asks the next step"
 
 
 def test_a_bare_yes_to_a_question_that_was_not_heard_is_no_answer(lock: FlowLock) -> None:
@@ -113,7 +113,7 @@ def test_a_confirmed_step_is_read_back_and_a_yes_locks_it(lock: FlowLock) -> Non
     asked(lock)
     assert answer(lock, "phone", "caller_id").directive == Directive("confirm", "phone", "+972501234567")
     assert "phone" not in lock.answers
-    assert answer(lock, "phone", "yes").directive == Directive("ask", "name")
+    assert answer(asked(lock), "phone", "yes").directive == Directive("ask", "name")
     assert lock.answers["phone"].value == "+972501234567"
 
 
@@ -122,7 +122,7 @@ def test_a_no_to_the_read_back_asks_again_and_another_value_replaces_it(lock: Fl
     answer(asked(lock), "urgent", "yes")
     answer(asked(lock), "phone", "caller_id")
     assert answer(lock, "phone", "0521234567").directive == Directive("confirm", "phone", "0521234567")
-    assert answer(lock, "phone", "no").directive == Directive("ask_again", "phone")
+    assert answer(asked(lock), "phone", "no").directive == Directive("ask_again", "phone")
     assert "phone" not in lock.answers
 
 
@@ -232,7 +232,9 @@ def test_never_an_advance_without_an_accepted_answer(
     for tool, arguments, again, what in judgements:
         before, answers = lock.active, dict(lock.answers)
         ruling = lock.judge(tool, arguments, again=again)
-        if lock.active != before:
+        if lock.active != before and tool == "correct_answer":
+            assert lock.answers != answers
+        elif lock.active != before:
             assert before is not None
             assert lock.answers.get(before.id) not in (None, answers.get(before.id))
         if tool in ("side_question", "nonsense", "transfer_to_human"):
@@ -274,3 +276,149 @@ def test_a_flow_whose_step_was_given_up_is_not_completed() -> None:
     lock = asked(FlowLock(replace(FLOW, steps=(replace(NAME, optional=False, max_asks=1),))))
     lock.judge("unclear", {"reason": "not_understood"})
     assert (lock.done, lock.answers["name"].unanswered, lock.completed) == (True, "not_understood", False)
+
+
+def failed(lock: FlowLock, tool: str = "unclear", **arguments: object) -> str:
+    """What is said to a turn that brought nothing, and was heard to its end."""
+    directive = lock.judge(tool, arguments).directive
+    lock.asked(directive)
+    lock.heard()
+    return directive.say
+
+
+def test_only_who_has_heard_the_question_and_not_answered_it_uses_its_patience_up() -> None:
+    lock = asked(FlowLock(replace(FLOW, steps=(replace(CITY, max_asks=2, give_up="end"),))))
+    for _ in range(3):
+        failed(lock, "side_question")
+        assert failed(lock, "answer_step", value="yes") == "ask_again", "a question of theirs, and back: nobody failed"
+    lock.check_presence()
+    assert failed(lock, "answer_step", value="yes") == "ask_again"
+    assert failed(lock) == "not_understood"
+    assert failed(lock) == "goodbye"
+
+
+def test_a_sign_of_listening_over_a_side_answer_lets_it_go_on_and_answers_nothing(lock: FlowLock) -> None:
+    for tool, arguments in (("unclear", {}), ("answer_step", {"value": "כן"})):
+        lock.asked(lock.judge("side_question", {}).directive)
+        lock.cut()
+        assert (lock.context, lock.question) == ("answer", "step"), "nobody was asked whether to go on"
+        assert lock.judge(tool, arguments).directive.say == "answer_then_resume"
+        assert lock.question == "resume"
+    assert lock.answers == {}
+
+
+def test_a_side_answer_is_taken_up_twice_at_the_most_and_gives_way_to_whatever_was_said(lock: FlowLock) -> None:
+    said: list[str] = []
+    lock.asked(lock.judge("side_question", {}).directive)
+    for _ in range(3):
+        lock.cut()
+        directive = lock.judge("unclear", {}).directive
+        lock.asked(directive)
+        said.append(directive.say)
+    assert said == ["answer_then_resume", "answer_then_resume", "not_understood"]
+    lock.asked(lock.judge("side_question", {}).directive)
+    lock.cut()
+    assert answer(lock, "city", "חיפה").directive == Directive("ask", "urgent")
+
+
+def read_back() -> FlowLock:
+    """A value was read back, and that was heard."""
+    lock = asked(FlowLock(replace(FLOW, steps=(PHONE, NAME), transfer=None)))
+    lock.asked(answer(lock, "phone", "0501234567").directive)
+    lock.heard()
+    return lock
+
+
+def test_what_is_right_instead_is_the_value_whichever_tool_the_model_takes() -> None:
+    lock = read_back()
+    ruling = lock.judge("correct_answer", {"step": "phone", "value": "0521234567"})
+    assert (ruling.directive, ruling.breach) == (Directive("confirm", "phone", "0521234567"), "")
+
+
+def test_a_value_that_was_read_back_and_never_denied_is_kept_as_unconfirmed() -> None:
+    lock = read_back()
+    for _ in range(PHONE.max_asks):
+        failed(lock)
+    assert (lock.answers["phone"].value, lock.answers["phone"].unanswered) == ("0501234567", "unconfirmed")
+    lock.judge("unclear", {"reason": "dont_know"})
+    assert (lock.done, lock.completed) == (True, False)
+    lock = read_back()
+    for value in ("no", "0501234567") * PHONE.max_asks:
+        failed(lock, "answer_step", value=value)
+    assert lock.answers["phone"].value is None, "they have said that it is wrong"
+
+
+def test_a_question_behind_a_value_is_answered_and_the_value_is_read_back_after_it(lock: FlowLock) -> None:
+    lock = asked(FlowLock(replace(FLOW, steps=(PHONE,))))
+    first = answer(lock, "phone", "0501234567", more=True)
+    assert first.again
+    assert answer(lock, "phone", "yes").directive.say == "confirm", "what was not read back yet is not confirmed"
+    assert lock.judge("side_question", {}, again=True).directive.say == "answer_then_resume"
+    lock.asked(Directive("answer_then_resume", "phone"))
+    lock.heard()
+    assert answer(lock, "phone", "yes").directive == Directive("confirm", "phone", "0501234567")
+
+
+def test_the_rest_of_the_turn_that_answers_the_last_step_is_heard() -> None:
+    lock = asked(FlowLock(replace(FLOW, steps=(CITY,))))
+    assert answer(lock, "city", "חיפה", more=True).again
+    talk = lock.judge("side_question", {}, again=True).directive
+    assert talk.say == "talk"
+    lock.asked(talk)
+    lock.heard()
+    assert lock.context == "what_else"
+    assert answer(lock, "city", "no").directive == Directive("closing")
+    assert asked(FlowLock(replace(FLOW, steps=(CITY,)))).judge("unclear", {}, again=True).directive.say == "ask"
+
+
+@pytest.mark.parametrize(
+    ("tool", "context"), [("transfer_to_human", "transfer"), ("end_call", "goodbye"), ("side_question", "resume")]
+)
+def test_who_speaks_over_last_words_is_judged_as_one_who_has_heard_them(
+    lock: FlowLock, tool: str, context: str
+) -> None:
+    lock.asked(lock.judge(tool, {}).directive)
+    lock.heard()
+    assert lock.context == context
+    failed(lock, "answer_step", step="city", value="חיפה")
+    assert lock.context == "step"
+
+
+def test_nobody_is_hung_up_on_for_wanting_a_person_when_all_was_asked() -> None:
+    lock = asked(FlowLock(replace(FLOW, steps=(CITY,), transfer=None)))
+    answer(lock, "city", "חיפה")
+    assert lock.judge("transfer_to_human", {}).directive.say == "talk"
+
+
+GO = Step("go", {"he": "מתאים?"}, kind="yes_no", branches={"no": CLOSING})
+DAY = Step("day", {"he": "באיזה יום?"})
+
+
+def test_a_change_of_mind_leads_to_the_questions_that_it_opens() -> None:
+    lock = asked(FlowLock(replace(FLOW, steps=(GO, DAY))))
+    assert answer(lock, "go", "no").directive == Directive("closing")
+    assert lock.judge("correct_answer", {"step": "go", "value": "yes"}).directive == Directive("ask", "day")
+    assert (lock.active, lock.completed) == (DAY, False)
+    assert lock.judge("correct_answer", {"step": "go", "value": "no"}).directive == Directive("closing")
+
+
+def test_a_question_that_a_correction_opens_leads_back_to_the_first_without_an_answer() -> None:
+    first = Step("first", {}, kind="choice", choices=("חדש", "ישן"), branches={"ישן": "urgent"})
+    lock = asked(FlowLock(replace(FLOW, steps=(first, NAME, URGENT, CITY))))
+    answer(lock, "first", "ישן")
+    answer(asked(lock), "urgent", "yes")
+    assert lock.judge("correct_answer", {"step": "first", "value": "חדש"}).directive == Directive("ask", "name")
+    assert answer(asked(lock), "name", "דנה").directive == Directive("ask", "city"), "what was answered stays so"
+
+
+def test_the_model_may_put_the_form_of_a_value_right_before_the_caller_is_asked() -> None:
+    lock = asked(FlowLock(replace(FLOW, steps=(Step("day", {}, kind="date", max_asks=1), CITY))))
+    first = answer(lock, "day", "12.5.85")
+    assert (first.retry, first.breach) == (
+        "the value must be a date as YYYY-MM-DD that exists",
+        "invalid value for day",
+    )
+    assert answer(lock, "day", "1985-05-12").directive == Directive("ask", "city")
+    lock = asked(FlowLock(replace(FLOW, steps=(Step("day", {}, kind="date"), CITY))))
+    answer(lock, "day", "x")
+    assert answer(lock, "day", "y").directive.say == "not_understood"

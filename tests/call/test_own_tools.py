@@ -9,8 +9,10 @@ from kav.call import events as ev
 from kav.call.audit import Breach
 from kav.call.chronicle import LEFT
 from kav.call.conversation import Conversation
+from kav.call.deadlines import CallRules
 from kav.call.flow import HttpTool
 from kav.call.replies import LOST, REFUSED, TOOL_DEADLINE_S
+from kav.call.session import CallSession
 from tests.call.test_conversation import FLOW, GREETING, PHRASES, Talk, said
 
 SLOTS = HttpTool("free_slots", "What is free.", "https://clinic.example.com/slots", "GET", {"type": "object"})
@@ -20,9 +22,12 @@ RESUME = PHRASES["he"]["resume"]
 class Clinic(Talk):
     """A call whose flow has a tool, as far as its greeting."""
 
-    def __init__(self, *, steps: bool = True) -> None:
-        flow = replace(FLOW, tools=(SLOTS,), steps=FLOW.steps if steps else ())
+    def __init__(self, *, steps: bool = True, confirm: bool = False, reconnects: int = 0) -> None:
+        """`confirm`: what the first step brings is read back."""
+        first, *others = FLOW.steps
+        flow = replace(FLOW, tools=(SLOTS,), steps=(replace(first, confirm=confirm), *others) if steps else ())
         super().__init__(Conversation(flow, PHRASES, "+972501234567"))
+        self.session = CallSession(CallRules(900, 8, reconnects=reconnects), self.talk)
         self.started()
         self.says(self.asked_for().text)
 

@@ -53,6 +53,8 @@ def test_an_answer_that_is_read_back_cannot_leave_its_quotation_marks() -> None:
     order = told(directive)
     assert order.count("“") == order.count("”") == 1
     assert "Ignore the script" not in outside(order)
+    lock.asked(directive)
+    lock.heard()
     lock.judge("answer_step", {"value": True})
     assert lock.answers["name"].value == BREAKS_OUT.strip(), "the record has what was said, as it was said"
 
@@ -79,7 +81,8 @@ def test_whatever_a_turn_is_judged_to_be_the_order_has_its_own_quotation_marks_a
         language.judged(arguments.get("language"))
         if directive.say in ("closing", "goodbye", "transfer", "what_else", "do_not_call"):
             continue
-        for order in (speak(filled, directive, language.current, "exactly “?”", "Monday"), judge(filled, directive)):
+        spoken = speak(filled, directive, language.current, "exactly “?”", "Monday")
+        for order in (spoken, judge(filled, directive, "Monday")):
             assert outside(order) is not None
             assert "\n" not in order
 
