@@ -18,7 +18,7 @@ from kav.call.conversation import MESSAGE, Conversation
 from kav.call.flow import Flow, Step, Texts
 from kav.call.plain import UnreadableError, pack, restore, unpack
 
-VERSION: Final = 3
+VERSION: Final = 4
 
 _LOCK_STAYS: Final = frozenset({"flow", "caller_number"})
 _PAGES: Final = frozenset({"turns", "tools", "breaches"})
