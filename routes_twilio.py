@@ -178,7 +178,7 @@ class Desk:
     def _end_of_line(self, entry: Entry) -> Response:
         """Return what follows a call that has ended for Kav."""
         entry["after_stream_at"] = time.monotonic()
-        return self._answers.end_of_line(entry)
+        return self._answers.end_of_line(entry, leaving=self._media.closed)
 
     def tell(self, rest: TwilioRest, entry: Entry) -> bool:
         """Pass a live call to its human, apologise, or hang it up, without being asked; whether that worked.
@@ -192,7 +192,8 @@ class Desk:
                 if entry["after_stream"] == "hang_up":
                     rest.hang_up(call_sid)
                 else:
-                    rest.redirect(call_sid, self._answers.end_of_line(entry).get_data(as_text=True))
+                    twiml = self._answers.end_of_line(entry, leaving=self._media.closed).get_data(as_text=True)
+                    rest.redirect(call_sid, twiml)
         except TwilioRestError as error:
             log.warning("Twilio could not be told what follows: %s", error, extra={"call_sid": call_sid})
             return False

@@ -54,8 +54,8 @@ class Answers:
         response.hangup()
         return _twiml(response)
 
-    def end_of_line(self, entry: Entry) -> Response:
-        """Return what follows a call that has ended for Kav."""
+    def end_of_line(self, entry: Entry, *, leaving: bool = False) -> Response:
+        """Return what follows a call that has ended for Kav; `leaving`: the process is gone in a moment."""
         if stream_registry.handed_over(entry):
             return _twiml(self._dial(entry))
         if entry["after_stream"] == "hang_up":
@@ -65,19 +65,25 @@ class Answers:
             text = entry["flow"].machine_message[language]
         else:
             language = language_of(entry)
-            phrase = "apology_called_back" if self._is_called_back(entry) else entry["after_stream"]
+            promises = not leaving and self._is_called_back(entry)
+            phrase = "apology_called_back" if promises else entry["after_stream"]
             text = self._phrases.text(phrase, language)
         response = VoiceResponse()
         self._announce_recording(response, entry)
         return self._last_words(text, language, response)
 
     def _is_called_back(self, entry: Entry) -> bool:
-        """Whether it may be said that somebody will call back: the owner is told, and the number is known."""
+        """Whether it may be said that somebody will call back: the owner is told for sure, and the number is known.
+
+        For a call that the process ended because it stops, there may be no time to tell anybody.
+        """
         talk = entry["conversation"]
+        if entry["after_stream"] != "apology" or entry["end_reason"] == "shutdown":
+            return False
         if talk is not None and talk.do_not_call:
             return False
         known = entry["line"] == "twilio" and not is_withheld(stream_registry.other_party(entry))
-        return entry["after_stream"] == "apology" and known and reaches_owner(self._settings, entry["flow"].owner)
+        return known and reaches_owner(self._settings, entry["flow"].owner, stream_registry.own_number(entry))
 
     def apology(self, language: str) -> Response:
         """Return words for whoever cannot be served, and the end."""

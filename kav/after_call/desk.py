@@ -24,6 +24,7 @@ from kav.call.events import Usage
 from kav.call.flow import Owner
 from kav.cost import MICRO, load_prices
 from kav.records import Records
+from kav.records.cleaning import is_e164
 from kav.settings import Settings
 from kav.wire.twilio_rest import TwilioRest, UnreachableError
 from kav.wire.twilio_sms import send_sms
@@ -55,11 +56,15 @@ MAIL_S: Final = sum(RETRY_MAIL_AFTER_S) + SEND_S
 log = logging.getLogger(__name__)
 
 
-def reaches_owner(settings: Settings, owner: Owner | None) -> bool:
-    """Whether an owner is told of calls: somebody is named, and there is a way to reach them."""
+def reaches_owner(settings: Settings, owner: Owner | None, own_number: str) -> bool:
+    """Whether an owner is told of a call: somebody is named, and there is a way to reach them.
+
+    An SMS comes from `own_number`, the business's own that the call is over; a SIP address can send none.
+    """
     if owner is None:
         return False
-    by_sms = bool(owner.sms and settings.TWILIO_ACCOUNT_SID and settings.TWILIO_AUTH_TOKEN.get_secret_value())
+    has_account = bool(settings.TWILIO_ACCOUNT_SID and settings.TWILIO_AUTH_TOKEN.get_secret_value())
+    by_sms = bool(owner.sms and has_account and is_e164(own_number))
     return by_sms or bool(owner.email and settings.SMTP_URL.get_secret_value())
 
 

@@ -165,21 +165,23 @@ def test_the_webhook_can_tell_a_test_from_a_customer_s_call(office: Office, is_t
 
 
 @pytest.mark.parametrize(
-    ("owner", "settings", "reached"),
+    ("owner", "settings", "own_number", "reached"),
     [
-        (None, {}, False),
-        (Owner(), {}, False),
-        (Owner(sms="+972509876543"), {}, True),
-        (Owner(sms="+972509876543"), {"TWILIO_AUTH_TOKEN": ""}, False),
-        (Owner(email="owner@example.com"), {}, True),
-        (Owner(email="owner@example.com"), {"SMTP_URL": ""}, False),
+        (None, {}, REPORT.own_number, False),
+        (Owner(), {}, REPORT.own_number, False),
+        (Owner(sms="+972509876543"), {}, REPORT.own_number, True),
+        (Owner(sms="+972509876543"), {"TWILIO_AUTH_TOKEN": ""}, REPORT.own_number, False),
+        (Owner(sms="+972509876543"), {}, "sip:bakery@example.com", False),
+        (Owner(email="owner@example.com"), {}, "sip:bakery@example.com", True),
+        (Owner(email="owner@example.com"), {}, REPORT.own_number, True),
+        (Owner(email="owner@example.com"), {"SMTP_URL": ""}, REPORT.own_number, False),
     ],
 )
 def test_an_owner_is_reached_by_what_is_set_up_alone(
-    office: Office, owner: Owner | None, settings: dict[str, str], reached: bool
+    office: Office, owner: Owner | None, settings: dict[str, str], own_number: str, reached: bool
 ) -> None:
     made = Settings(_env_file=None, **{**office.settings, **settings})  # type: ignore[call-arg, arg-type]  # as above
-    assert reaches_owner(made, owner) is reached
+    assert reaches_owner(made, owner, own_number) is reached
 
 
 @pytest.mark.parametrize("status", [400, 500])
