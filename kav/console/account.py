@@ -79,6 +79,8 @@ class StepDone:
     active: bool
     kind: str = ""
     """Of the answer; empty where the flow no longer has the step."""
+    answered: bool = False
+    """It has its answer, though `value` may not have been kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,4 +273,5 @@ def _step(name: str, answer: Row | None, flow: Flow | None, *, active: bool) -> 
     step = flow.step(name) if flow is not None else None
     question = step.ask.get(flow.language, "") if flow is not None and step is not None else ""
     value, unanswered = (answer["value"], answer["unanswered"] or "") if answer is not None else (None, "")
-    return StepDone(name, question, value, unanswered, active, step.kind if step is not None else "")
+    kind, answered = step.kind if step is not None else "", answer is not None and not unanswered
+    return StepDone(name, question, value, unanswered, active, kind, answered)

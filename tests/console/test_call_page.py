@@ -37,7 +37,7 @@ def rulings(flow: Flow) -> Iterator[str]:
     first, last = flow.steps[0].id, flow.steps[-1].id
     for lock, tool, arguments in (
         (FlowLock(flow), "dance", {}),
-        (FlowLock(flow), "correct_answer", {"step": first, "value": "x"}),
+        (FlowLock(flow), "correct_answer", {"step": last, "value": "x"}),
         (FlowLock(flow), "answer_step", {"step": first, "value": "yes"}),
         (FlowLock(flow), "answer_step", {"step": last, "value": "x"}),
         (asked, "answer_step", {"step": first, "value": ""}),
@@ -95,6 +95,35 @@ def test_words_that_are_not_kept_are_not_shown_of_a_call_that_is_over(open_conso
     assert "דנה כהן" not in place.operator().get(path).text
     going_on("CAlive")
     assert "+972501234567" in place.operator().get("/console/calls/CAlive").text
+
+
+def steps_of(page: str) -> str:
+    return shown(page.partition('id="steps"')[2].partition(">")[2].partition("</section>")[0])
+
+
+def test_a_step_whose_answer_is_not_kept_was_asked_all_the_same(open_console: Open) -> None:
+    place = open_console(KAV_STORE_WORDS=False)
+    call_sid = recorded(place, business="clinic")
+    (flow,) = (flow for flow in place.kav.flows.flows if flow.id == "clinic")
+    saved = place.kav.records.save_answer(call_sid, flow.steps[1].id, unanswered="dont_know", position=2)
+    assert saved.wait(5)
+    told = steps_of(in_language(place.operator(), "en").get(f"/console/calls/{call_sid}").text)
+    assert "דנה" not in told
+    assert told.count("Answered; not kept") == 1, "the name"
+    assert told.count("Did not know") == 1
+    assert told.count("Not asked") == len(flow.steps) - 2
+
+
+def test_of_a_call_that_was_erased_nothing_is_told_that_nobody_knows_any_more(place: Place) -> None:
+    recorded(place)
+    engine = build_engine(parse_url(place.kav.settings.DATABASE_URL), "write")
+    assert erase_everywhere(engine, "+972501234567").calls == 1
+    engine.dispose()
+    page = shown(in_language(place.operator(), "en").get("/console/calls/CApast").text)
+    assert "erased at their request" in page
+    for made_up in ("Not asked", "Nothing has been said", "Side questions", "has not answered anything"):
+        assert made_up not in page, made_up
+    assert "Interruptions 1" in page
 
 
 def test_a_call_that_is_over_is_not_told_from_memory_while_its_record_cannot_be_read(

@@ -26,7 +26,7 @@ NAMED = {
     "judgement": JUDGEMENTS,
     "status": TERMINAL_STATUSES,
     "languages": ("he", "en", "ar", "ru"),
-    "unanswered": ("dont_know", "not_understood", "refused", "invalid"),
+    "unanswered": ("dont_know", "not_understood", "refused", "invalid", "unconfirmed"),
     "timeline": ("barge_in", "side_question", "keys", "language", "tool", "breach"),
     "timeline.lane": get_args(LaneName),
     "speaking": ("caller", "bot", "nobody"),
