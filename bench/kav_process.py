@@ -37,9 +37,7 @@ CORES = (_usable[0], _usable[-1])
 class KavProcess:
     """Kav, from its start to its end; a context manager."""
 
-    def __init__(
-        self, model_port: int, ca_file: Path | None = None, settings: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, model_port: int, ca_file: Path | None = None, settings: Mapping[str, str] | None = None) -> None:
         self.core, own_core = CORES
         self._folder = Path(tempfile.mkdtemp(prefix="kav-bench-"))
         self.port = free_port()

@@ -13,13 +13,21 @@ from dataclasses import dataclass
 from typing import Final
 
 SCRIPTS: Final = {
-    "he": "HEBREW", "yi": "HEBREW",
-    "ar": "ARABIC", "fa": "ARABIC", "ur": "ARABIC",
-    "ru": "CYRILLIC", "uk": "CYRILLIC", "bg": "CYRILLIC",
-    "am": "ETHIOPIC", "ti": "ETHIOPIC",
-    "hi": "DEVANAGARI", "th": "THAI", "el": "GREEK", "ka": "GEORGIAN", "zh": "CJK", "ja": "CJK",
+    **dict.fromkeys(("he", "yi"), "HEBREW"),
+    **dict.fromkeys(("ar", "fa", "ur", "ps", "sd", "ug"), "ARABIC"),
+    **dict.fromkeys(("ru", "uk", "bg", "be", "mk", "kk", "ky", "mn", "tg", "tt"), "CYRILLIC"),
+    **dict.fromkeys(("am", "ti"), "ETHIOPIC"),
+    **dict.fromkeys(("hi", "mr", "ne", "sa"), "DEVANAGARI"),
+    **dict.fromkeys(("bn", "as"), "BENGALI"),
+    **dict.fromkeys(("zh", "ja"), "CJK"),
+    "bo": "TIBETAN", "el": "GREEK", "gu": "GUJARATI", "hy": "ARMENIAN", "ka": "GEORGIAN", "km": "KHMER", "kn": "KANNADA",
+    "ko": "HANGUL", "lo": "LAO", "ml": "MALAYALAM", "my": "MYANMAR", "or": "ORIYA", "pa": "GURMUKHI", "si": "SINHALA",
+    "ta": "TAMIL", "te": "TELUGU", "th": "THAI",
 }  # fmt: skip
 """Script by language; every other language is taken for one in Latin letters."""
+
+KANA: Final = ("HIRAGANA", "KATAKANA")
+"""Written among the characters that the others of CJK have alone."""
 
 CODES: Final = frozenset(
     """
@@ -66,7 +74,8 @@ def script_of(language: str) -> str:
 def words_by_script(text: str) -> Counter[str]:
     """Count the words of `text` by the script of their first letter; digits and signs are no words."""
     letters = (next((character for character in word if character.isalpha()), "") for word in text.split())
-    return Counter(unicodedata.name(letter, "UNKNOWN").split()[0] for letter in letters if letter)
+    scripts = (unicodedata.name(letter, "UNKNOWN").split()[0] for letter in letters if letter)
+    return Counter("CJK" if script in KANA else script for script in scripts)
 
 
 def code_of(said: object) -> str | None:

@@ -204,13 +204,16 @@ class CallSession:
         self._talk.chronicle.speech_began(over_bot=not self.playhead.quiet)
         return self._give_the_floor(event.at)
 
-    def _give_the_floor(self, at: float, *, spare_judge: bool = False) -> list[Action]:
-        """The caller speaks, or keys: the bot is silent, and what it was still to say is overtaken."""
+    def _give_the_floor(self, at: float, *, spare_judge: bool = False, reads: bool = False) -> list[Action]:
+        """The caller speaks, or keys: the bot is silent, and what it was still to say is overtaken.
+
+        `reads`: they type, before a page that shows all that the bot says as soon as it is known.
+        """
         self._silence_clock.reset()
         self._say_limit_again(at)
         unsaid = self._replies.unsaid
         self._replies.forget()
-        self._note_what_was_heard(at, unsaid=unsaid)
+        self._note_what_was_heard(at, unsaid=unsaid, reads=reads)
         goodbye_stands = self._talk.caller_speaks()
         silence = self._silence(at, spare_judge=spare_judge)
         return [*silence, *([EndCall(self._talk.farewell.reason)] if goodbye_stands else [])]
@@ -223,7 +226,7 @@ class CallSession:
         if coming or (sounding and not self.playhead.quiet_by(at)):
             self._deadlines.notice_was_cut()
 
-    def _note_what_was_heard(self, at: float, *, unsaid: bool) -> None:
+    def _note_what_was_heard(self, at: float, *, unsaid: bool, reads: bool) -> None:
         """Was the question asked before the caller spoke?"""
         response = self._replies.response
         ruled = response is not None and (response.reply.kind != "judge" or response.called_tools)
@@ -234,7 +237,8 @@ class CallSession:
             self._talk.heard()
         else:
             whole = response is None or response.dead
-            self._talk.interrupted(self._last_words, self.playhead.share_heard(at), whole=whole, reply=reply)
+            share = 1.0 if reads else self.playhead.share_heard(at)
+            self._talk.interrupted(self._last_words, share, whole=whole, reply=reply)
 
     def _silence(self, at: float, *, spare_judge: bool = False) -> list[Action]:
         """Whatever the bot is saying, or about to say, is not said; the model remembers what was heard."""
@@ -291,7 +295,7 @@ class CallSession:
         if self._deadlines.model_seen_at is None:
             self._typed_early = [*self._typed_early, event][:MAX_TYPED_EARLY]
             return []
-        actions = self._give_the_floor(event.at)
+        actions = self._give_the_floor(event.at, reads=True)
         if EndCall in map(type, actions):
             return actions
         self._hold()

@@ -16,6 +16,11 @@ from kav.call.language import CODES, LanguageLock, contradicts, supports
         ("אני צריך מנעולן", "he"),
         ("je voudrais un rendez-vous", "fr"),
         ("יש לי Mazda ישנה", "he"),
+        ("예약하고 싶어요", "ko"),
+        ("ես ուզում եմ", "hy"),
+        ("予約したいです", "ja"),
+        ("ありがとう", "ja"),
+        ("मुझे मदद चाहिए", "ne"),
     ],
 )
 def test_a_turn_that_speaks_a_language_supports_it(said: str, language: str) -> None:
