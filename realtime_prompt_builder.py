@@ -285,9 +285,7 @@ def judge(flow: Flow, directive: Directive, now: str) -> str:
     if step is None:
         return f"{told} No question is open.{context}"
     kind = f"one of: {', '.join(step.choices)}" if step.choices else KIND_WORDS[step.kind]
-    this_number = (
-        " If they mean the number of this very call, the value is caller_id." if step.default_caller_id else ""
-    )
+    this_number = " If they mean this call's own number, the value is caller_id." if step.default_caller_id else ""
     again = f" That was refused before ({quotable(directive.value)}): if they said no such value, call unclear."
     return (
         f"{told} The active question is {step.id}: “{step.ask.get(flow.language, '')}” Its value: {kind}.{this_number}"

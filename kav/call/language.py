@@ -20,9 +20,9 @@ SCRIPTS: Final = {
     **dict.fromkeys(("hi", "mr", "ne", "sa"), "DEVANAGARI"),
     **dict.fromkeys(("bn", "as"), "BENGALI"),
     **dict.fromkeys(("zh", "ja"), "CJK"),
-    "bo": "TIBETAN", "el": "GREEK", "gu": "GUJARATI", "hy": "ARMENIAN", "ka": "GEORGIAN", "km": "KHMER", "kn": "KANNADA",
-    "ko": "HANGUL", "lo": "LAO", "ml": "MALAYALAM", "my": "MYANMAR", "or": "ORIYA", "pa": "GURMUKHI", "si": "SINHALA",
-    "ta": "TAMIL", "te": "TELUGU", "th": "THAI",
+    "bo": "TIBETAN", "el": "GREEK", "gu": "GUJARATI", "hy": "ARMENIAN", "ka": "GEORGIAN", "km": "KHMER",
+    "kn": "KANNADA", "ko": "HANGUL", "lo": "LAO", "ml": "MALAYALAM", "my": "MYANMAR", "or": "ORIYA", "pa": "GURMUKHI",
+    "si": "SINHALA", "ta": "TAMIL", "te": "TELUGU", "th": "THAI",
 }  # fmt: skip
 """Script by language; every other language is taken for one in Latin letters."""
 
