@@ -1,9 +1,11 @@
 """Guards what Kav asks of Twilio over REST: calls end once and for all, faults are retried, errors tell the remedy."""
 
 import logging
+import ssl
 from base64 import b64encode
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,6 +33,7 @@ from kav.wire.twilio_rest import (
     refusal_of,
 )
 from tests.local_servers import ACCOUNT, NUMBER, NUMBER_SID, TOKEN, TwilioApi, twilio_api
+from tests.wire.tool_server import ToolServer, make_certificate, status, tool_server
 
 
 @pytest.fixture
@@ -310,3 +313,54 @@ def test_a_page_that_is_not_twilio_s_is_survived(text: str) -> None:
 def test_pauses_grow_to_a_bound_and_are_spread() -> None:
     assert [pause_s(tries, 1) for tries in (1, 2, 9)] == [FIRST_RETRY_S, 2 * FIRST_RETRY_S, LAST_RETRY_S]
     assert pause_s(1, 0) == FIRST_RETRY_S / 2
+
+
+# Over TLS
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_certificate(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture
+def served(certificate: Path) -> Iterator[ToolServer]:
+    """One that ends every call, each over a connection of its own."""
+    with tool_server(certificate, status(200, b'{"sid": "CA1", "status": "completed"}')) as server:
+        yield server
+
+
+def test_whom_tls_trusts_is_read_once_at_boot_and_not_for_each_connection(
+    served: ToolServer, certificate: Path, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    read, load = list[object](), ssl.SSLContext.load_verify_locations
+
+    def counted(context: ssl.SSLContext, *where: Any, **named: Any) -> None:  # noqa: ANN401 - the method's own
+        read.append(where or named)
+        load(context, *where, **named)
+
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", counted)
+    rest = connect(f"https://localhost:{served.port}", pauses)
+    rest.warm_up()
+    at_boot = len(read)
+    assert [rest.hang_up("CA1") for _ in range(5)] == [HangUp.ENDED] * 5
+    assert (at_boot, len(read), len(served.asked)) == (1, 1, 5)
+
+
+@pytest.mark.parametrize(("host", "trusted"), [("127.0.0.1", True), ("localhost", False)], ids=["name", "issuer"])
+def test_nobody_is_told_anything_whose_certificate_is_another_s(
+    served: ToolServer,
+    certificate: Path,
+    pauses: list[float],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    host: str,
+    trusted: bool,
+) -> None:
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    if trusted:
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    with pytest.raises(UnreachableError, match="SSLError"):
+        connect(f"https://{host}:{served.port}", pauses).hang_up("CA1")
+    assert served.asked == []

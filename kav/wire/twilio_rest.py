@@ -37,6 +37,7 @@ from twilio.rest import Client  # type: ignore[import-untyped]  # ships no types
 from urllib3.exceptions import NewConnectionError
 
 from kav.settings import Settings
+from kav.wire.https_pool import HttpsPool
 
 T = TypeVar("T")
 
@@ -160,6 +161,8 @@ class TwilioRest:
         self._sleep = sleep
         self._last_date = ""
         http = TwilioHttpClient(timeout=timeout_s, logger=_quiet, request_hooks={"response": [self._note_date]})
+        self._session, self._pool, self._base_url = http.session, HttpsPool(), settings.TWILIO_API_BASE_URL
+        self._session.mount("https://", self._pool)
         self._client = _client(settings, http)
 
     @property
@@ -168,9 +171,13 @@ class TwilioRest:
         return self._client is not None
 
     def warm_up(self) -> None:
-        """Touch what the package imports on first use (50 to 90 ms): at boot, not while calls are live."""
+        """Touch what the package imports on first use (50 to 90 ms): at boot, not while calls are live.
+
+        The same goes for whom TLS trusts (20 ms).
+        """
         if self._client is not None:
             client = self._client
+            self._pool.trust(self._session.merge_environment_settings(self._base_url, {}, None, None, None)["verify"])
             _ = (client.calls("CA0"), client.incoming_phone_numbers, client.api.accounts, client.messages)
 
     def place_call(self, call: NewCall) -> str:
