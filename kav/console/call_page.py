@@ -6,7 +6,7 @@ what was erased, or is not to be stored, is not shown either; its chronicle only
 
 import time
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import gevent
 from flask import Blueprint, abort, g, redirect, render_template, request, url_for
@@ -32,6 +32,9 @@ NEWEST: Final = 30
 REFRESH_MS: Final = 700
 REFRESH_MS_PER_TURN: Final = 30
 """A long call's page, all of it, is fetched less often: it changes no more often, and costs more."""
+
+Sound = Literal["made", "none", "unknown"]
+"""Whether a call of which Twilio has told no recording is recorded all the same."""
 
 NOTHING_KNOWN: Final[dict[str, Any]] = dict.fromkeys((*CALLS.c.keys(), "seconds"))
 """Of a call that is not on record yet, or whose record cannot be read."""
@@ -77,6 +80,7 @@ class CallPage:
             shown=shown,
             picture=picture,
             flow=flow,
+            sound=_sound(entry, record, flow),
             refresh_ms=max(REFRESH_MS, REFRESH_MS_PER_TURN * len(shown.turns)),
         )
 
@@ -116,6 +120,15 @@ class CallPage:
         now = time.monotonic()
         found = next((call for call in self.calls.look(now) if call.call_sid == call_sid), None)
         return live_calls.show(found, self.base.words(), now) if found is not None else None
+
+
+def _sound(entry: Entry | None, record: dict[str, Any] | None, flow: Flow | None) -> Sound:
+    """Return what is known of a recording before Twilio has told of it: that comes after the call's end."""
+    if record is not None and record.get("line") == "browser":
+        return "none"
+    if entry is not None:
+        return "made" if entry["recorded"] else "none"
+    return "unknown" if record is None or flow is None or flow.recording else "none"
 
 
 def _told(record: dict[str, Any], flow: Flow | None, remembered: Entry | None) -> Account:

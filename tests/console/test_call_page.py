@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import stream_registry
@@ -9,7 +10,8 @@ from kav.call.flow import Flow
 from kav.call.flow_lock import FlowLock
 from kav.records.database import build_engine, parse_url
 from kav.records.retention import erase_everywhere
-from tests.console.desk import Open, Place, going_on, in_language, recorded, shown
+from tests.console.desk import CLINIC, Open, Place, going_on, in_language, recorded, shown
+from tests.flows.files import SMALL, changed, write
 
 
 def test_yes_and_no_and_breaches_are_told_in_the_readers_language(place: Place) -> None:
@@ -150,3 +152,48 @@ def test_what_is_not_known_of_a_call_is_said(place: Place) -> None:
     assert "<audio" not in page
     assert "The cost of a part is not known" in shown(operator.get("/console/calls").text)
     assert "Calls with a part whose cost is not known: 1" in shown(operator.get("/console/today").text)
+
+
+RECORDED = replace(CLINIC, recording={"he": "השיחה מוקלטת."})
+
+
+def test_a_call_that_is_being_recorded_is_not_said_not_to_be(place: Place) -> None:
+    entry = going_on("CAlive", RECORDED)
+    operator = in_language(place.operator(), "en")
+    assert "not recorded" in operator.get("/console/calls/CAlive").text, "Twilio was not told to"
+    entry["recorded"] = True
+    assert "still being made" in operator.get("/console/calls/CAlive").text
+    stream_registry.end("CAlive", "goodbye")
+    assert "still being made" in operator.get("/console/calls/CAlive").text
+
+
+def test_of_a_recording_of_which_nobody_has_told_nothing_is_claimed(open_console: Open, tmp_path: Path) -> None:
+    flows = tmp_path / "flows"
+    flows.mkdir()
+    write(flows, SMALL)
+    recorded_one = (
+        changed("bakery", "kiosk").replace("0042", "0043") + "recording: {announce: {he: מוקלט., en: Taped.}}\n"
+    )
+    write(flows, recorded_one, "kiosk.yaml")
+    place = open_console(KAV_FLOWS=str(flows))
+    records, operator = place.kav.records, in_language(place.operator(), "en")
+    for call_sid, business, line, told in (
+        ("CAuntold", "kiosk", "twilio", "Twilio has told of no recording"),
+        ("CAgone", "a flow that is gone", "twilio", "Twilio has told of no recording"),
+        ("CAtest", "kiosk", "browser", "This call was not recorded"),
+        ("CAnone", "bakery", "twilio", "This call was not recorded"),
+    ):
+        saved = records.save_call(call_sid, business=business, line=line, direction="inbound", end_reason="goodbye")
+        assert saved.wait(5)
+        page = operator.get(f"/console/calls/{call_sid}").text
+        assert (told in page, page.count("told of no recording") + page.count("not recorded")) == (True, 1), call_sid
+
+
+def test_of_the_recording_of_an_erased_call_nothing_is_said(place: Place) -> None:
+    recorded(place)
+    engine = build_engine(parse_url(place.kav.settings.DATABASE_URL), "write")
+    assert erase_everywhere(engine, "+972501234567").calls == 1
+    engine.dispose()
+    page = shown(in_language(place.operator(), "en").get("/console/calls/CApast").text)
+    assert "Recording" not in page
+    assert "recorded" not in page
