@@ -6,6 +6,7 @@ what was erased, or is not to be stored, is not shown either; its chronicle only
 
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 import gevent
@@ -32,6 +33,9 @@ NEWEST: Final = 30
 REFRESH_MS: Final = 700
 REFRESH_MS_PER_TURN: Final = 30
 """A long call's page, all of it, is fetched less often: it changes no more often, and costs more."""
+
+SETTLES_S: Final = 60.0
+"""How long after a call's end its page looks whether more is known."""
 
 Sound = Literal["made", "none", "unknown"]
 """Whether a call of which Twilio has told no recording is recorded all the same."""
@@ -81,6 +85,7 @@ class CallPage:
             picture=picture,
             flow=flow,
             sound=_sound(entry, record, flow),
+            settles=not live and _is_just_over(entry, record),
             refresh_ms=max(REFRESH_MS, REFRESH_MS_PER_TURN * len(shown.turns)),
         )
 
@@ -120,6 +125,15 @@ class CallPage:
         now = time.monotonic()
         found = next((call for call in self.calls.look(now) if call.call_sid == call_sid), None)
         return live_calls.show(found, self.base.words(), now) if found is not None else None
+
+
+def _is_just_over(entry: Entry | None, record: dict[str, Any] | None) -> bool:
+    """Whether a call has ended so lately that Twilio's status, its summary or its recording may still come."""
+    if entry is not None:
+        ended_at = entry["ended_at"]
+        return ended_at is not None and time.monotonic() - ended_at < SETTLES_S
+    ended = (record or {}).get("ended_at")
+    return ended is not None and (datetime.now(UTC) - ended).total_seconds() < SETTLES_S
 
 
 def _sound(entry: Entry | None, record: dict[str, Any] | None, flow: Flow | None) -> Sound:

@@ -118,10 +118,8 @@ def recorded(place: Place, call_sid: str = "CApast", **known: Any) -> str:  # no
     records, now = place.kav.records, datetime.now(UTC)
     fields: dict[str, Any] = {"direction": "inbound", "business": "clinic", "end_reason": "goodbye"}
     fields |= {"from_number": "+972501234567", "flow_done": True, "line_ghost_ms": 40.0}
-    records.save_call(
-        call_sid, created_at=now, ended_at=now + timedelta(seconds=75), socket_ghost_ms=1.5,
-        **(fields | known),
-    )  # fmt: skip
+    fields |= {"created_at": now, "ended_at": now + timedelta(seconds=75), "socket_ghost_ms": 1.5}
+    records.save_call(call_sid, **(fields | known))
     turns: list[dict[str, Any]] = [
         {"who": "bot", "kind": "phrase", "text": "שלום, כאן הנציגה.", "at_ms": 150, "audio_ms": 900,
          "marks": "[250,1050]"},

@@ -3,14 +3,17 @@
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+import pytest
 
 import stream_registry
 from kav.call.flow import Flow
 from kav.call.flow_lock import FlowLock
 from kav.records.database import build_engine, parse_url
 from kav.records.retention import erase_everywhere
-from tests.console.desk import CLINIC, Open, Place, going_on, in_language, recorded, shown
+from tests.console.desk import CLINIC, Open, Place, Visitor, going_on, in_language, recorded, shown
 from tests.flows.files import SMALL, changed, write
 
 
@@ -142,6 +145,7 @@ def test_a_call_that_is_over_is_not_told_from_memory_while_its_record_cannot_be_
 
 def test_what_is_not_known_of_a_call_is_said(place: Place) -> None:
     recorded(place, "CAleft", line_ghost_ms=None, end_reason="caller_hung_up")
+    place.kav.records.save_call_status("CAleft", "completed", 75, "inbound")
     place.kav.records.save_recording("CAleft", "RE" + "0" * 32, status="absent")
     assert place.kav.records.save_usage("CAleft", "a model of tomorrow", responses=1).wait(5)
     operator = in_language(place.operator(), "en")
@@ -197,3 +201,25 @@ def test_of_the_recording_of_an_erased_call_nothing_is_said(place: Place) -> Non
     page = shown(in_language(place.operator(), "en").get("/console/calls/CApast").text)
     assert "Recording" not in page
     assert "recorded" not in page
+
+
+def line_ghost(operator: Visitor, call_sid: str) -> str:
+    page = shown(operator.get(f"/console/calls/{call_sid}").text)
+    return page.partition("Line freed within")[2].partition(".")[0]
+
+
+def test_whose_the_end_was_is_not_claimed_before_twilio_has_told_of_it(place: Place) -> None:
+    recorded(place, "CAended", line_ghost_ms=None)
+    operator = in_language(place.operator(), "en")
+    assert "Not known yet" in line_ghost(operator, "CAended")
+    assert place.kav.records.save_call_status("CAended", "completed", 3, "inbound").wait(5)
+    assert "Kav did not end this call" in line_ghost(operator, "CAended")
+
+
+@pytest.mark.parametrize(("seconds_ago", "looks_again"), [(30, True), (90, False)])
+def test_the_page_of_a_call_that_has_just_ended_looks_whether_more_is_known(
+    place: Place, seconds_ago: int, looks_again: bool
+) -> None:
+    recorded(place, "CAended", ended_at=datetime.now(UTC) - timedelta(seconds=seconds_ago))
+    page = place.operator().get("/console/calls/CAended").text
+    assert (" data-settles" in page, "call.js" in page) == (looks_again, looks_again)

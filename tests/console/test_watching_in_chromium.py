@@ -13,6 +13,7 @@ from rehearsal.model import ObedientScript
 from rehearsal.world import World
 from tests.console.browser import PASSWORD
 from tests.console.chromium import WAIT_MS, logged_in
+from tests.line.ending import record
 from tests.line.listening import SPEECH
 
 ANSWER = "השעה שלוש."
@@ -120,3 +121,38 @@ async def test_how_many_calls_go_on_is_right_after_the_connection_was_lost(world
         await expect(page.locator("#connection")).to_have_text("Up to date", timeout=WAIT_MS)
         await expect(page.locator("#live-count")).to_have_text("0", timeout=WAIT_MS)
         assert await page.locator("#calls tr").count() == 0
+
+
+async def test_the_page_of_a_call_that_has_ended_asks_a_few_times_more(world: World, browser: Browser) -> None:
+    """Twilio's status, the summary and the recording come after the end."""
+    call = await world.connected_call(ObedientScript([ANSWER]))
+    path = f"/console/calls/{call.sid}"
+    async with logged_in(browser, world, path) as page:
+        await page.locator(".turn.bot").first.wait_for()
+        await call.hang_up()
+        await expect(page.locator(".heading .tag")).to_have_text("The caller hung up", timeout=WAIT_MS)
+        opened = await page.context.new_page()
+        await opened.goto(world.kav.url + path)
+        await expect(opened.locator(".heading .tag")).to_have_text("The caller hung up", timeout=WAIT_MS)
+        for each in (page, opened):
+            async with each.expect_request(world.kav.url + path, timeout=10_000):
+                await each.evaluate("document.querySelector('#streams p').dataset.old = '1'")
+            await expect(each.locator("#streams p[data-old]")).to_have_count(0, timeout=10_000)
+
+
+async def test_a_page_looks_again_after_2_6_and_20_seconds_and_then_no_more(world: World, browser: Browser) -> None:
+    call = await world.connected_call(ObedientScript([ANSWER]))
+    await call.hang_up()
+    await record(world, call.sid, lambda found: found.call["terminal_status"] == "completed")
+    asked: list[str] = []
+    path = f"/console/calls/{call.sid}"
+    async with logged_in(browser, world, "/console/calls") as page:
+        await page.clock.install()
+        await page.goto(world.kav.url + path)
+        page.on("request", lambda request: asked.append(request.url) if request.url.endswith(path) else None)
+        for ms in (2500, 4000, 14_000):
+            await page.evaluate("document.querySelector('#streams p').dataset.old = '1'")
+            await page.clock.run_for(ms)
+            await expect(page.locator("#streams p[data-old]")).to_have_count(0, timeout=WAIT_MS)
+        await page.clock.run_for(120_000)
+        assert len(asked) == 3
