@@ -84,7 +84,8 @@ def _found(report: CallReport, findings: Findings, words: Mapping[str, str]) -> 
 def _value(given: Given, words: Mapping[str, str]) -> str:
     if given.value is None:
         return words["unanswered"]
-    return words.get(given.value, "") if given.value in ("yes", "no") else _line(given.value)[:MAX_ANSWER]
+    value = words.get(given.value, "") if given.value in ("yes", "no") else _line(given.value)[:MAX_ANSWER]
+    return words["unconfirmed"].format(value=value) if given.unanswered else value
 
 
 def _line(said: str) -> str:

@@ -22,6 +22,13 @@ def test_the_owner_reads_who_called_what_about_and_what_was_answered() -> None:
     ]
 
 
+@pytest.mark.parametrize(("language", "marked"), [("he", "0501234567 (לא אושר)"), ("en", "0501234567 (not confirmed)")])
+def test_a_value_that_nobody_has_confirmed_is_marked(language: str, marked: str) -> None:
+    unsure = Given("phone", "?", "0501234567", "unconfirmed")
+    told = report(answers=(unsure,), owner=Owner(sms=OWNER.sms, language=language))
+    assert marked in notice.sms(told, Findings())
+
+
 def test_without_a_summary_the_answers_are_told_all_the_same() -> None:
     assert "מה השם המלא? דנה לוי" in notice.sms(REPORT, Findings())
 
