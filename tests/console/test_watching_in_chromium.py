@@ -34,6 +34,17 @@ async def refreshed(page: Page) -> None:
     await expect(page.locator("#streams p[data-old]")).to_have_count(0, timeout=WAIT_MS)
 
 
+async def hide(page: Page, *, hidden: bool = True) -> None:
+    """Do as a browser does whose tab is left, or seen again."""
+    await page.evaluate(
+        """(hidden) => {
+            Object.defineProperty(document, "hidden", { get: () => hidden, configurable: true });
+            document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        hidden,
+    )
+
+
 @pytest.mark.parametrize("place", [".timeline .scroll", "details.alternative summary", "#end-call", "#latency a"])
 async def test_who_is_somewhere_on_a_calls_page_stays_there(world: World, browser: Browser, place: str) -> None:
     call = await world.connected_call(ObedientScript([ANSWER] * 9))
@@ -143,7 +154,7 @@ async def test_the_page_of_a_call_that_has_ended_asks_a_few_times_more(world: Wo
 async def test_a_page_looks_again_after_2_6_and_20_seconds_and_then_no_more(world: World, browser: Browser) -> None:
     call = await world.connected_call(ObedientScript([ANSWER]))
     await call.hang_up()
-    await record(world, call.sid, lambda found: found.call["terminal_status"] == "completed")
+    await record(world, call.sid, lambda found: found.call.get("terminal_status") == "completed")
     asked: list[str] = []
     path = f"/console/calls/{call.sid}"
     async with logged_in(browser, world, "/console/calls") as page:
@@ -156,3 +167,47 @@ async def test_a_page_looks_again_after_2_6_and_20_seconds_and_then_no_more(worl
             await expect(page.locator("#streams p[data-old]")).to_have_count(0, timeout=WAIT_MS)
         await page.clock.run_for(120_000)
         assert len(asked) == 3
+
+
+async def test_a_page_that_nobody_sees_takes_no_connection_and_does_not_say_that_it_is_lost(
+    world: World, browser: Browser
+) -> None:
+    """Browsers open six to one host: a seventh page could not even end its call."""
+    async with logged_in(browser, world, "/console/") as watcher:
+        await expect(watcher.locator("#connection")).to_have_text("Up to date", timeout=WAIT_MS)
+        await hide(watcher)
+        page = await watcher.context.new_page()
+        await page.goto(f"{world.kav.url}/console/")
+        await expect(page.locator("#connection")).to_have_text("Up to date", timeout=WAIT_MS)
+        await asyncio.sleep(1)
+        assert await watcher.locator("#connection").inner_text() == "Up to date"
+        assert "on" in (await watcher.locator("#connection").get_attribute("class") or "").split()
+
+
+@pytest.mark.parametrize("which", ["live", "call"])
+async def test_a_page_that_is_seen_again_is_as_it_should_be_at_once(world: World, browser: Browser, which: str) -> None:
+    call = await world.connected_call(ObedientScript([ANSWER]))
+    path = "/console/" if which == "live" else f"/console/calls/{call.sid}"
+    async with logged_in(browser, world, path) as page:
+        await expect(page.locator("#connection")).to_have_text("Up to date", timeout=WAIT_MS)
+        row = page.locator(f'#calls tr[data-sid="{call.sid}"] [data-f=speaker]')
+        where = row if which == "live" else page.locator(".heading .tag")
+        await expect(where).to_be_visible(timeout=WAIT_MS)
+        await hide(page)
+        await call.hang_up()
+        await asyncio.sleep(2)
+        assert await where.inner_text() != "The caller hung up", "nobody looked"
+        await hide(page, hidden=False)
+        await expect(where).to_have_text("The caller hung up", timeout=3000)
+
+
+async def test_who_points_at_a_live_call_still_does_when_the_page_is_seen_again(world: World, browser: Browser) -> None:
+    call = await world.connected_call(ObedientScript([ANSWER]))
+    async with logged_in(browser, world, "/console/") as page:
+        link = page.locator(f'#calls tr[data-sid="{call.sid}"] a')
+        await link.focus()
+        await hide(page)
+        await hide(page, hidden=False)
+        await asyncio.sleep(2)
+        assert await link.evaluate("(node) => node === document.activeElement")
+        await call.hang_up()

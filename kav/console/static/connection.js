@@ -18,25 +18,43 @@ async function lookIn() {
 
 // `heard` takes each piece of news, `begun` is called whenever the server begins to tell; `refused` when it is not lost
 // but would not tell (enough viewers, Kav about to stop), before it is asked again. Returns what ends it.
+// A page that nobody sees listens to nothing: browsers open few connections to one host (HTTP/1.1: six), and a page that
+// somebody does see needs one.
 export function listen(url, { heard, begun = () => {}, refused = lookIn }) {
-  let source, over = false;
+  let source = null, later = 0, over = false;
 
   async function again() {
-    if (over) return;
+    later = 0;
     await refused().catch(() => {}); // nobody there: asking again is all one can do
-    if (!over) open();
+    open();
   }
 
   function open() {
-    source = new EventSource(url);
-    source.onopen = () => { tell(true); begun(); };
-    source.onmessage = (event) => heard(JSON.parse(event.data));
-    source.onerror = () => {
+    if (over || document.hidden || source || later) return;
+    const opened = source = new EventSource(url);
+    opened.onopen = () => { tell(true); begun(); };
+    opened.onmessage = (event) => heard(JSON.parse(event.data));
+    opened.onerror = () => {
       tell(false);
-      if (source.readyState === EventSource.CLOSED) setTimeout(again, ASK_AGAIN_MS);
+      if (opened.readyState !== EventSource.CLOSED) return; // it tries again by itself
+      source = null;
+      later = setTimeout(again, ASK_AGAIN_MS);
     };
   }
 
+  function close() {
+    source?.close();
+    source = null;
+    clearTimeout(later);
+    later = 0;
+  }
+
+  const seen = () => (document.hidden ? close() : open());
+  document.addEventListener("visibilitychange", seen);
   open();
-  return () => { over = true; source.close(); };
+  return () => {
+    over = true;
+    document.removeEventListener("visibilitychange", seen);
+    close();
+  };
 }

@@ -6,6 +6,7 @@ const board = document.getElementById("board");
 const rows = document.getElementById("calls");
 const WRITTEN =
   ["who", "direction", "business", "step", "question", "speaker", "language", "barge_ins", "cost", "cost_note"];
+let anew = false;
 const began = new WeakMap(); // row -> when its call began, in this page's clock
 
 function clock(seconds) {
@@ -59,17 +60,17 @@ function settle() {
 }
 
 function take(news) {
+  if (anew) { // what is told now is all there is
+    const there = new Set(news.calls.map((call) => call.sid));
+    for (const row of [...rows.children]) if (!there.has(row.dataset.sid)) row.remove();
+    anew = false;
+  }
   for (const call of news.calls.reverse()) show(call);
   for (const sid of news.gone) rowOf(sid)?.remove();
   write(document.getElementById("live-count"), news.live);
   settle();
 }
 
-function beginAnew() {
-  rows.replaceChildren(); // what is told from here on is all there is
-  settle();
-}
-
 for (const row of rows.children) began.set(row, performance.now() / 1000 - Number(row.dataset.seconds));
 setInterval(tick, 500);
-listen(board.dataset.events, { heard: take, begun: beginAnew });
+listen(board.dataset.events, { heard: take, begun: () => { anew = true; } });
