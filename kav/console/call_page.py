@@ -61,7 +61,7 @@ class CallPage:
 
     def show(self, call_sid: str) -> str:
         """Show one call; of one that goes on, what was said last."""
-        entry, record = stream_registry.get(call_sid), self._record(call_sid)
+        entry, record = stream_registry.find(call_sid), self._record(call_sid)
         if entry is None and not record:
             abort(404 if record is not None else 503)
         live = entry is not None and not entry["ended"]
@@ -77,7 +77,9 @@ class CallPage:
             "call.html",
             sid=call_sid,
             live=live,
-            now=self._now(call_sid) if live else None,
+            follows=live or (bool(record) and not _has_end(entry, record)),
+            now=self._now(entry) if live and entry is not None else None,
+            voiced=live and entry is not None and not _is_elsewhere(entry),
             record=NOTHING_KNOWN | (record or {}) | _known_of(entry, remembered),
             unreadable=record is None and not live,
             told=told,
@@ -85,7 +87,7 @@ class CallPage:
             picture=picture,
             flow=flow,
             sound=_sound(entry, record, flow),
-            settles=not live and _is_just_over(entry, record),
+            settles=_is_just_over(entry, record),
             refresh_ms=max(REFRESH_MS, REFRESH_MS_PER_TURN * len(shown.turns)),
         )
 
@@ -121,10 +123,22 @@ class CallPage:
             return talk.flow if talk is not None else remembered["flow"]
         return next((flow for flow in self.flows.flows if flow.id == record.get("business")), None)
 
-    def _now(self, call_sid: str) -> dict[str, Any] | None:
+    def _now(self, entry: Entry) -> dict[str, Any]:
         now = time.monotonic()
-        found = next((call for call in self.calls.look(now) if call.call_sid == call_sid), None)
-        return live_calls.show(found, self.base.words(), now) if found is not None else None
+        seen = None if _is_elsewhere(entry) else self.calls.look(now)
+        found = next((call for call in seen or () if call.call_sid == entry["call_sid"]), None)
+        return live_calls.show(found or self.calls.picture(entry), self.base.words(), now)
+
+
+def _is_elsewhere(entry: Entry) -> bool:
+    """Whether another process may carry the call's stream, so that this one does not know who is speaking."""
+    return stream_registry.sharing().many and entry["stream"] is None
+
+
+def _has_end(entry: Entry | None, record: dict[str, Any] | None) -> bool:
+    """Whether a call is known to be over: one that another process carries may go on though this one has no entry."""
+    known = record or {}
+    return entry is not None or bool(known.get("end_reason") or known.get("terminal_status"))
 
 
 def _is_just_over(entry: Entry | None, record: dict[str, Any] | None) -> bool:

@@ -87,7 +87,7 @@ class LiveCalls:
         """Return the calls, newest first; the same picture for whoever asks within half a second."""
         if now - self._seen_at >= LOOK_EVERY_S * 0.9:
             entries = [entry for entry in stream_registry.registry.values() if _is_shown(entry, now)]
-            self._seen = [self._picture(entry) for entry in entries][::-1]
+            self._seen = [self.picture(entry) for entry in entries][::-1]
             self._seen_at = now
             there = {call.call_sid for call in self._seen}
             self._costs = {call_sid: cost for call_sid, cost in self._costs.items() if call_sid in there}
@@ -97,7 +97,8 @@ class LiveCalls:
         """Let the next look be a new one: something was done, and whoever did it wants to see it."""
         self._seen_at = -LOOK_EVERY_S
 
-    def _picture(self, entry: Entry) -> LiveCall:
+    def picture(self, entry: Entry) -> LiveCall:
+        """Return one call as it is now."""
         talk, stream = entry["conversation"], entry["stream"]
         flow = talk.flow if talk is not None else entry["flow"]
         active = talk.lock.active if talk is not None else None
@@ -152,8 +153,11 @@ def _version(talk: Conversation) -> int:
 
 
 def _is_shown(entry: Entry, now: float) -> bool:
+    """Of a live call of another process's, the entry is here for as long as a request is answered: it is told there."""
+    if not entry["ended"]:
+        return entry["stream"] is not None or stream_registry.sharing().looks_after(entry)
     ended_at = entry["ended_at"]
-    return not entry["ended"] or (ended_at is not None and now - ended_at < SHOWN_AFTER_END_S)
+    return ended_at is not None and now - ended_at < SHOWN_AFTER_END_S
 
 
 @dataclass(slots=True)

@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -54,19 +54,26 @@ def _is_complaint(said: ConsoleMessage) -> bool:
     return said.type == "error" and "status of 4" not in said.text and not full
 
 
-@asynccontextmanager
-async def logged_in(browser: Browser, world: World, path: str, language: str = "en") -> AsyncIterator[Page]:
+def logged_in(
+    browser: Browser, world: World, path: str, language: str = "en"
+) -> AbstractAsyncContextManager[Page, bool | None]:
     """A page of the console's, as an operator sees it; it may not complain of anything."""
+    return logged_in_at(browser, world.kav.url, path, language)
+
+
+@asynccontextmanager
+async def logged_in_at(browser: Browser, url: str, path: str, language: str = "en") -> AsyncIterator[Page]:
+    """The same at any address."""
     context = await browser.new_context(locale=language)
     page = await context.new_page()
     page.set_default_timeout(WAIT_MS)
     complaints: list[str] = []
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("console", lambda said: complaints.append(said.text) if _is_complaint(said) else None)
-    await page.goto(f"{world.kav.url}/console/login?next={path}")
+    await page.goto(f"{url}/console/login?next={path}")
     await page.fill("input[name=password]", PASSWORD)
     await page.keyboard.press("Enter")
-    await page.wait_for_url(world.kav.url + path)
+    await page.wait_for_url(url + path)
     yield page
     await context.close()
     assert complaints == [], complaints

@@ -223,3 +223,12 @@ def test_the_page_of_a_call_that_has_just_ended_looks_whether_more_is_known(
     recorded(place, "CAended", ended_at=datetime.now(UTC) - timedelta(seconds=seconds_ago))
     page = place.operator().get("/console/calls/CAended").text
     assert (" data-settles" in page, "call.js" in page) == (looks_again, looks_again)
+
+
+def test_a_call_without_an_end_is_followed_also_where_nobody_here_knows_it(place: Place) -> None:
+    """Another process may carry it, and Redis may be away."""
+    records, operator = place.kav.records, place.operator()
+    assert records.save_call("CAelsewhere", direction="inbound", business="clinic").wait(5)
+    assert "data-events=" in operator.get("/console/calls/CAelsewhere").text
+    assert records.save_call_status("CAelsewhere", "completed", 3, "inbound").wait(5)
+    assert "data-events=" not in operator.get("/console/calls/CAelsewhere").text

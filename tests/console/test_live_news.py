@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -112,6 +113,23 @@ def test_all_viewers_share_one_look() -> None:
     going_on("CAother")
     assert seen.look(100.0 + LOOK_EVERY_S / 2) is first
     assert len(seen.look(100.0 + LOOK_EVERY_S)) == 2
+
+
+class Among(stream_registry.Alone):
+    """One of several processes, to which no call belongs."""
+
+    many = True
+
+    def looks_after(self, entry: stream_registry.Entry) -> bool:  # noqa: ARG002 - it holds for every entry
+        """Others do."""
+        return False
+
+
+def test_another_processs_call_is_not_live_here_while_it_is_asked_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream_registry, "_sharing", Among())
+    going_on("CAguest")
+    going_on("CAhere")["stream"] = SimpleNamespace(speaking="bot")
+    assert [call.call_sid for call in calls().look(time.monotonic())] == ["CAhere"]
 
 
 def test_the_cost_follows_what_was_used() -> None:

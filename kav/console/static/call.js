@@ -4,9 +4,10 @@ import { listen } from "./connection.js";
 import { morph } from "./morph.js";
 
 const SETTLES_MS = [2000, 6000, 20000]; // after the end: Twilio's status, the summary and the recording come late
+const LOOK_EVERY_MS = 5000; // news of a call come from the process that carries it, and the page may listen to another
 
 const page = document.getElementById("call");
-let waiting = false, moved = false, settling = false, stop = null;
+let waiting = false, moved = false, settling = false, stop = null, later = 0;
 
 async function refresh() {
   const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
@@ -21,6 +22,8 @@ async function catchUp() {
   await refresh().catch(() => {}); // nobody there: once they are, all is fetched anew
   waiting = false;
   if (moved) soon();
+  clearTimeout(later);
+  if (stop) later = setTimeout(soon, LOOK_EVERY_MS);
 }
 
 // A page that nobody sees waits until somebody does.
