@@ -24,15 +24,19 @@ from kav.records.database import summary
 from kav.records.errors import InvalidCursorError, RecordsError
 from kav.wire.twilio_rest import TwilioRestError
 from routes_calls import CallDesk, Parts, Refused, answer
-from stream_registry import Entry
+from stream_registry import Entry, Line
 
 DESCRIPTION: Final = Path(__file__).with_name("docs") / "openapi.yaml"
 DEFAULT_PAGE: Final = 50
 LARGEST_PAGE: Final = 200
 MAX_SID_CHARS: Final = 64
 
-WORDS: Final[Mapping[str, tuple[str, ...]]] = {"direction": get_args(Direction), "end_reason": get_args(EndReason)}
-FILTERS: Final = ("business", "direction", "number", "end_reason", "since", "until", "limit", "after")
+WORDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "direction": get_args(Direction),
+    "end_reason": get_args(EndReason),
+    "line": get_args(Line),
+}
+FILTERS: Final = ("business", "direction", "number", "end_reason", "line", "since", "until", "limit", "after")
 
 log = logging.getLogger(__name__)
 
@@ -110,6 +114,7 @@ def _wanted() -> CallFilter:
         direction=request.args.get("direction"),
         number=request.args.get("number"),
         end_reason=request.args.get("end_reason"),
+        line=request.args.get("line"),
         since=_moment("since"),
         until=_moment("until"),
     )

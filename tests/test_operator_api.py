@@ -294,6 +294,7 @@ def test_pages_follow_one_another_without_a_gap(operator: Operator) -> None:
         {"direction": "outbound"},
         {"number": "+972509999999"},
         {"end_reason": "silence"},
+        {"line": "browser"},
         {"since": "2026-11-23T12:02:00Z"},
         {"since": "2026-11-23T14:02:00+02:00", "until": "2026-11-23T12:03:00Z"},
     ],
@@ -301,6 +302,7 @@ def test_pages_follow_one_another_without_a_gap(operator: Operator) -> None:
 def test_filters_leave_only_what_was_asked_for(operator: Operator, asked: dict[str, str]) -> None:
     store(operator, 1)
     other = {"business": "sales", "direction": "outbound", "from_number": "+972509999999", "end_reason": "silence"}
+    other["line"] = "browser"
     wanted = store(operator, 2, **other)
     page = operator.ask("GET", f"/calls?{urlencode(asked)}").json
     assert page is not None
@@ -311,7 +313,7 @@ def test_filters_leave_only_what_was_asked_for(operator: Operator, asked: dict[s
     "asked",
     [
         *("limit=0", "limit=201", "limit=x", "limit=%D9%A1", "since=yesterday", "until=2026-11-23", "direction=up"),
-        *("end_reason=bored", "colour=red", "since=2026-11-23T12:00:00"),
+        *("end_reason=bored", "line=tin", "colour=red", "since=2026-11-23T12:00:00"),
     ],
 )
 def test_a_filter_that_cannot_be_understood_is_refused(operator: Operator, asked: str) -> None:
@@ -327,7 +329,7 @@ def test_a_cursor_that_was_made_up_is_refused(operator: Operator) -> None:
 )
 @given(
     st.dictionaries(
-        st.sampled_from(("business", "number", "direction", "end_reason", "since", "until", "limit", "after")),
+        st.sampled_from(("business", "number", "direction", "end_reason", "line", "since", "until", "limit", "after")),
         st.text(max_size=40),
     )
 )

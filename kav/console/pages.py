@@ -23,7 +23,7 @@ from kav.console.day import day_figures
 from kav.console.door import Door
 from kav.console.live import LiveCalls
 from kav.console.phone import Exchange, PhonePages
-from kav.console.query import DIRECTIONS, CallQuery, begin_of, day_of
+from kav.console.query import DIRECTIONS, LINES, CallQuery, begin_of, day_of
 from kav.console.scripts import Scripts
 from kav.console.texts import load_texts
 from kav.cost import load_prices
@@ -150,6 +150,7 @@ class Pages:
             flows=self._console.flows.flows,
             businesses={flow.id: flow.business for flow in self._console.flows.flows},
             directions=DIRECTIONS,
+            lines=LINES,
             going_on={sid for sid, entry in stream_registry.registry.items() if not entry["ended"]},
             end_reasons=get_args(EndReason),
         )

@@ -10,6 +10,7 @@ from kav.records import CallFilter
 
 MAX_CHARS: Final = 128
 DIRECTIONS: Final = ("inbound", "outbound")
+LINES: Final = ("twilio", "browser")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,7 @@ class CallQuery:
     direction: str = ""
     number: str = ""
     end_reason: str = ""
+    line: str = ""
     since: str = ""
     until: str = ""
 
@@ -41,6 +43,7 @@ class CallQuery:
             direction=self.direction if self.direction in DIRECTIONS else None,
             number=_number(self.number, region) or None,
             end_reason=self.end_reason or None,
+            line=self.line if self.line in LINES else None,
             since=begin_of(since, zone) if since else None,
             until=begin_of(until + timedelta(days=1), zone) if until else None,
         )

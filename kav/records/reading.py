@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Table, exists, literal, or_, s
 
 from kav.records import cleaning
 from kav.records.errors import InvalidCursorError
+from kav.records.figures import CUSTOMERS
 from kav.records.models import (
     ANSWERS,
     BREACHES,
@@ -51,6 +52,8 @@ class CallFilter(TypedDict, total=False):
     number: str | None
     """The caller's or the one who is called, whole, as it is stored."""
     end_reason: str | None
+    line: str | None
+    """`browser`: tests from the console's own page; `twilio`: all others."""
     since: datetime | None
     """Created then or later; time zone aware."""
     until: datetime | None
@@ -96,6 +99,8 @@ def _conditions(wanted: CallFilter) -> Iterator[ColumnElement[bool]]:
     for name in ("business", "direction", "end_reason"):
         if value := wanted.get(name):
             yield CALLS.c[name] == cleaning.words(str(value), WORD_CHARS)
+    if line := wanted.get("line"):
+        yield CUSTOMERS if line == "twilio" else CALLS.c.line == cleaning.words(line, WORD_CHARS)
     if number := wanted.get("number"):
         number = cleaning.words(number, NUMBER_CHARS)
         yield or_(CALLS.c.from_number == number, CALLS.c.to_number == number)

@@ -189,7 +189,8 @@ def test_the_list_leaves_only_what_was_asked_for(place: Place) -> None:
 @examples(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.dictionaries(
-        st.sampled_from(("business", "direction", "number", "end_reason", "since", "until")), st.text(max_size=40)
+        st.sampled_from(("business", "direction", "number", "end_reason", "line", "since", "until")),
+        st.text(max_size=40),
     )
 )
 def test_a_filter_that_makes_no_sense_is_no_error(place: Place, asked: dict[str, str]) -> None:
@@ -256,6 +257,23 @@ def test_calls_that_go_on_are_told_apart_from_those_that_ended(place: Place) -> 
         *("Calls that ended: 2, Calls going on now: 1", "Calls that go on are measured too"),
     ):
         assert told in text, told
+
+
+def test_an_end_leads_to_as_many_calls_as_were_counted(place: Place) -> None:
+    """Tests from the browser do not count, nor calls of a time when there were none."""
+    recorded(place, "CAtelephone", line="twilio")
+    recorded(place, "CAtest", line="browser")
+    recorded(place, "CAold", line=None)
+    operator = in_language(place.operator(), "en")
+    row = re.search(
+        r'<a href="([^"]+)">Said goodbye</a></th><td class="amount">(\d+)<', operator.get("/console/today").text
+    )
+    assert row is not None
+    listed = operator.get(row[1].replace("&amp;", "&")).text
+    assert set(re.findall(r'href="/console/calls/(CA\w+)"', listed)) == {"CAtelephone", "CAold"}
+    assert row[2] == "2"
+    assert '<option value="twilio" selected>Telephone</option>' in listed
+    assert "CAold" not in operator.get("/console/calls?line=browser").text
 
 
 def test_a_bar_of_one_call_among_very_many_is_drawn_all_the_same(place: Place) -> None:

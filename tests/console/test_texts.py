@@ -15,7 +15,7 @@ from kav.console.account import JUDGEMENTS
 from kav.console.texts import direction, load_texts
 from kav.console.timeline import LaneName
 from kav.console.words import RULINGS
-from stream_registry import TERMINAL_STATUSES
+from stream_registry import TERMINAL_STATUSES, Line
 
 TEXTS = load_texts()
 
@@ -29,6 +29,7 @@ NAMED = {
     "unanswered": ("dont_know", "not_understood", "refused", "invalid", "unconfirmed"),
     "timeline": ("barge_in", "side_question", "keys", "language", "tool", "breach"),
     "timeline.lane": get_args(LaneName),
+    "line": get_args(Line),
     "speaking": ("caller", "bot", "nobody"),
     "own_question": (MESSAGE,),
     "breach": get_args(What),
