@@ -82,7 +82,8 @@ KIND_WORDS: Final[Mapping[AnswerKind, str]] = {
 CONTEXTS: Final[Mapping[str, str]] = {
     "confirm": " You have read its value back and asked whether it is right: yes or no is the answer to that, but if"
     " they say what is right, that is the value.",
-    "more": " Their answer to it is noted, and will be read back: judge what else they have said, or call unclear.",
+    "more": " Their answer to it is noted, and will be read back, so do not call answer_step: judge what else they have"
+    " said, or call unclear.",
     "resume": " You have asked whether to go on from where you were: a bare yes or no is the answer to that.",
     "still_there": " You have asked whether the caller is still there: a bare yes or no is the answer to that.",
     "what_else": " You have asked what else is wanted: a bare no means that the caller takes leave.",

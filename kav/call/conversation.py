@@ -128,6 +128,10 @@ class Conversation:
         """Return the judgement of a turn whose own was cut off, for the question that is open now."""
         return self._judgement()
 
+    def unsaid(self) -> None:
+        """What was to be said next is not said: something that the caller has said besides is judged first."""
+        self.lock.unsaid()
+
     def _take_message(self) -> None:
         """Nobody is there to hand over to, and all was asked: what the caller wants to be told is one step more."""
         if self.flow.step(MESSAGE) is not None:  # it was left once, and somebody else was asked for
@@ -373,6 +377,7 @@ class Conversation:
     def _speech(self, directive: Directive) -> Reply:
         if directive.say == "not_understood" and not self._greeted and self._greetings < GREETED_AT_MOST:
             return self.opening(GREETING)  # a "hello?" over the greeting: they are still to hear who this is
+        self._greeted = self._greeted or directive.say != "not_understood"  # they are in a conversation by now
         phrase = PHRASE_OF.get(directive.say)
         if phrase == "what_else" and self.flow.transfer is None:
             phrase = "what_else_no_transfer"
@@ -397,8 +402,7 @@ class Conversation:
 
     def _breach_and_reask(self, what: What, detail: str = "") -> Reply:
         self.note(Breach(what, detail))
-        active = self.lock.active
-        return self._speech(Directive("not_understood", active.id) if active is not None else Directive("talk"))
+        return self._speech(self.lock.reask())
 
     def _text(self, phrase: str, language: str = "") -> str:
         """Return the exact words of a phrase; none in a language without texts, which the model translates."""

@@ -43,6 +43,9 @@ GOODBYES: Final = ("closing", "goodbye", "do_not_call")
 FAILABLE: Final = ("ask", "ask_again", "not_understood", "no_transfer", "confirm")
 """What asks for the active step's answer, so that it can be failed."""
 
+VAGUE_AT_MOST: Final = 3
+"""How many turns in a row may bring nothing where no step is asked; then the caller is said goodbye to."""
+
 GOES_ON_AT_MOST: Final = 2
 """How often an answer that the caller has spoken over is taken up again for one who said nothing against it."""
 
@@ -122,6 +125,10 @@ class FlowLock:
     """How often the answer to a question of the caller's was taken up again."""
     _rejudged: bool = False
     """Whether a judgement was asked for once more since the bot last spoke."""
+    _refused: str = ""
+    """What was wrong with the one before."""
+    _vague: int = 0
+    """How many turns in a row brought nothing."""
     _pending: str | None = None
     """A value that waits for the caller's yes."""
 
@@ -162,9 +169,9 @@ class FlowLock:
             return "transfer"
         if say in GOODBYES:
             return "goodbye"
-        if say == "talk":
+        if say == "talk" and not self._cut:
             return "what_else"
-        return "answer" if self._answer_was_cut else self.question
+        return "answer" if say == "talk" or self._answer_was_cut else self.question
 
     @property
     def _answer_was_cut(self) -> bool:
@@ -176,7 +183,7 @@ class FlowLock:
         self._pending = self._saying = None
         step = self.active
         if step is not None and step.id in self.answers:  # given up, and handed to a human, who was not there
-            self._go_to(self.flow.after(step, None))
+            self._go_to(self._first_open())
         if self._active is not None:
             self.asked(self._ask_active("ask"))
 
@@ -192,12 +199,17 @@ class FlowLock:
     def asked(self, directive: Directive) -> None:
         """Note that what `directive` says is being said: its question is the one that is open now."""
         self.began = self._cut = self._rejudged = False
+        self._refused = ""
         self._saying = directive
         self._gone_on = self._gone_on if directive.say == "answer_then_resume" else 0
 
     def heard(self) -> None:
         """Note that the active question began to be heard; one that was cut off before it will not any more."""
         self.began = not self._cut
+
+    def unsaid(self) -> None:
+        """Note that what was ruled to be said next is not said: the turn is judged first, or another one is."""
+        self.began, self._cut, self._saying = False, True, None
 
     def cut(self) -> None:
         """Note that the caller spoke before the question began: it was not asked, and the one before it stands."""
@@ -227,10 +239,13 @@ class FlowLock:
         }
         rule = rules.get(tool)
         if rule is None:
-            return Ruling(self._reask(f"there is no tool {tool[:MAX_NAME]}"), breach=f"called {tool[:MAX_NAME]}")
+            return Ruling(self.reask(f"there is no tool {tool[:MAX_NAME]}"), breach=f"called {tool[:MAX_NAME]}")
         if again and tool == "unclear":
             return Ruling(self._ask_active("ask"))  # nothing more was in it after all
+        self._vague = self._vague + 1 if tool == "unclear" else 0
         ruling = rule(arguments)
+        if ruling.again and not again:
+            self.unsaid()
         return ruling if not again else Ruling(ruling.directive, breach=ruling.breach)
 
     def keys_wanted(self) -> int:
@@ -250,7 +265,7 @@ class FlowLock:
         if bare is not None and self.question in (*OWN_QUESTIONS, "confirm"):
             return self._answer({"value": bare})
         if not digits or (len(digits) == 1 and not self.began):
-            return Ruling(self._reask("the question is still open"))  # one key is a code: for what, if not for this?
+            return Ruling(self.reask("the question is still open"))  # one key is a code: for what, if not for this?
         value = by_keys(step, digits)
         if value is None:
             return self._failed(step, "invalid", "these keys do not answer the question")
@@ -258,32 +273,49 @@ class FlowLock:
         return replace(self._answer({"value": value}), breach="")
 
     def _answer(self, arguments: Mapping[str, object], *, again: bool = False) -> Ruling:
-        value, bare = arguments.get("value"), _bare(arguments.get("value"))
-        heard = self.began or (again and self.question != "confirm")  # what is volunteered needs no question
-        if bare is not None and not heard and self.question in ("confirm", "what_else"):
-            return Ruling(self._reask("that was not heard"))  # and nobody says yes or no to what he has not heard
-        if self.question in OWN_QUESTIONS and bare is not None:
-            return Ruling(self._answer_to_kav(bare))
-        if bare == "yes" and self._goes_on():
-            return Ruling(self._go_on())
-        step = self.active
+        value, bare, step = arguments.get("value"), _bare(arguments.get("value")), self.active
+        if again and self.question == "confirm":
+            return Ruling(self._ask_active("ask"))  # its value is noted, and whatever this is it is none of it
+        heard = self.began or again  # what is volunteered needs no question
+        directive = self._bare_word(bare, heard=heard) if bare is not None else None
+        if directive is not None:
+            return Ruling(directive)
         if step is None:
-            return Ruling(self._close() if bare == "no" else Directive("talk"))
+            return Ruling(Directive("talk"))
         if arguments.get("step", step.id) != step.id:
-            return Ruling(self._reask(f"only {step.id} is asked now"), breach=f"answered {arguments.get('step')}")
+            return Ruling(self.reask(f"only {step.id} is asked now"), breach=f"answered {arguments.get('step')}")
         if self.question == "confirm" and bare is not None:
             return self._confirmed(step, bare, arguments)
         if bare is not None and not heard:
             return Ruling(
-                self._reask("that question was not asked yet"), breach=f"answered {step.id} before it was asked"
+                self.reask("that question was not asked yet"), breach=f"answered {step.id} before it was asked"
             )
         checked = check(step, value, self.caller_number)
         if not isinstance(checked, Accepted):
-            return self._invalid(step, checked.why, again=again)
+            return self._invalid(step, checked.why, last=again or value == "caller_id")
         if step.confirm:
-            self._pending, self.question, self.began = checked.value, "confirm", False
-            return Ruling(Directive("confirm", step.id, checked.value), again=arguments.get("more") is True)
+            return self._read_back(step, checked.value, arguments)
         return self._accept(step, checked.value, arguments)
+
+    def _bare_word(self, said: str, *, heard: bool) -> Directive | None:
+        """Rule on a bare yes or no that is no answer to the step; None: it may be one."""
+        if self._saying is not None and self.context in ("transfer", "goodbye"):
+            return self._saying if said == "yes" else self._go_back()
+        if not heard and self.question in ("confirm", "what_else"):
+            return self.reask("that was not heard")  # and nobody says yes or no to what he has not heard
+        if self.question in OWN_QUESTIONS:
+            return self._answer_to_kav(said)
+        if said == "yes" and self._goes_on():
+            return self._go_on()
+        return self._close() if self._active is None and said == "no" and self.began else None
+
+    def _go_back(self) -> Directive:
+        """They do not want what was being announced."""
+        return self._ask_active("ask_again") if self._active is not None else Directive("talk")
+
+    def _read_back(self, step: Step, value: str, arguments: Mapping[str, object]) -> Ruling:
+        self._pending, self.question, self.began = value, "confirm", False
+        return Ruling(Directive("confirm", step.id, value), again=arguments.get("more") is True)
 
     def _answer_to_kav(self, said: str) -> Directive:
         """A bare yes or no to a question of Kav's own; it never answers the step."""
@@ -315,10 +347,13 @@ class FlowLock:
         if step is not None and step.id == self._active:  # its value is read back, or it was given up
             return self._answer(arguments, again=again)
         if step is None or step.id not in self.answers:
-            return Ruling(self._reask("only a step that was answered can be corrected"), breach="corrected no answer")
+            return Ruling(self.reask("only a step that was answered can be corrected"), breach="corrected no answer")
         checked = check(step, arguments.get("value"), self.caller_number)
         if not isinstance(checked, Accepted):
-            return Ruling(self._reask(checked.why), breach=f"invalid value for {step.id}")
+            return Ruling(self.reask(checked.why), breach=f"invalid value for {step.id}")
+        if step.confirm:
+            self._go_to(step.id)
+            return self._read_back(step, checked.value, arguments)
         led_to = self._first_open()
         self.answers[step.id] = Answer(step.id, checked.value)
         leads_to = self._first_open()
@@ -330,7 +365,8 @@ class FlowLock:
         """Return the first step without an answer on the way that the answers take."""
         step: Step | None = self.flow.steps[0]
         while step is not None and step.id in self.answers:
-            following = self.flow.after(step, self.answers[step.id].value)
+            answer = self.answers[step.id]
+            following = self.flow.after(step, answer.value if not answer.unanswered else None)
             step = self.flow.step(following) if following is not None else None
         return step.id if step is not None else None
 
@@ -342,6 +378,8 @@ class FlowLock:
 
     def _unclear(self, arguments: Mapping[str, object]) -> Ruling:
         step = self.active
+        if self._vague >= VAGUE_AT_MOST and (step is None or self.question == "what_else"):
+            return Ruling(self._close())
         if step is None:
             return Ruling(Directive("talk"))
         reason = str(arguments.get("reason", "not_understood"))
@@ -360,12 +398,12 @@ class FlowLock:
         self.question = "resume"
         return Directive("answer_then_resume", self._active or "", why="you were cut off: go on from what was heard")
 
-    def _invalid(self, step: Step, why: str, *, again: bool) -> Ruling:
-        """A value that is none: the model may put its form right; after that it is the caller who is asked."""
+    def _invalid(self, step: Step, why: str, *, last: bool) -> Ruling:
+        """A value that is none: the model may put its form right, once; `last`: it is the caller who is asked."""
         breach = f"invalid value for {step.id}"
-        if again or self._rejudged:
+        if last or self._rejudged:
             return self._failed(step, "invalid", why, breach=breach)
-        self._rejudged = True
+        self._rejudged, self._refused = True, why
         return Ruling(Directive("not_understood", step.id, why=why), breach=breach, retry=why)
 
     def _failed(self, step: Step, reason: str, why: str = "", *, breach: str = "") -> Ruling:
@@ -374,10 +412,11 @@ class FlowLock:
         Only who has heard the question can fail to answer it; an answer to another one is no failure of this one's.
         """
         said = self._saying.say if self._saying is not None else ""
-        self._failures += self.began and self.question in ("step", "confirm") and said in FAILABLE
+        asked = self._before if self.question == "still_there" else self.question
+        self._failures += self.began and asked in ("step", "confirm") and said in FAILABLE
         if self._failures >= step.max_asks:
             return Ruling(self._give_up_on(step, reason), breach=breach)
-        return Ruling(self._reask(why), breach=breach)
+        return Ruling(self.reask(why or self._refused), breach=breach)
 
     def _give_up_on(self, step: Step, reason: str) -> Directive:
         """The step stays unanswered, or its value unconfirmed, on record; the flow goes on as the flow file says."""
@@ -388,7 +427,7 @@ class FlowLock:
             return Directive("transfer")
         if not may_stay_open and step.give_up == "end":
             return self._close()
-        self._go_to(self.flow.after(step, None))
+        self._go_to(self._first_open())
         return self._ask_active("ask")
 
     def _transfer(self, _: Mapping[str, object]) -> Ruling:
@@ -419,7 +458,7 @@ class FlowLock:
         self.question = "step"
         return Directive(how, self._active)
 
-    def _reask(self, why: str) -> Directive:
+    def reask(self, why: str = "") -> Directive:
         """Ask the question that is open again, whichever it is."""
         if self._active is None:
             return Directive("talk", why=why)

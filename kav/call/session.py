@@ -230,7 +230,8 @@ class CallSession:
         """Was the question asked before the caller spoke?"""
         response = self._replies.response
         ruled = response is not None and (response.reply.kind != "judge" or response.called_tools)
-        reply = response.reply if response is not None and not response.dead else self._last_reply
+        sounding = self._last_reply if not self.playhead.quiet else None
+        reply = response.reply if response is not None and not response.dead else sounding
         if unsaid or (response is not None and not response.dead and not response.spoke and ruled):
             self._talk.interrupted("", 0.0, reply=reply)
         elif self.playhead.quiet:
@@ -283,6 +284,8 @@ class CallSession:
         judged, reply = self._replies.judging, self._talk.keyed(entry)
         actions, reply = self._replies.silence(at), self._talk.judge_again() if judged else reply
         spoken_to = self.listening or self._replies.turn_waits  # what was said besides is judged, and gets the reply
+        if judged or spoken_to:
+            self._talk.unsaid()
         return [*actions, *(self._replies.ask(at) if spoken_to else self._replies.owe(at, reply))]
 
     def _caller_words(self, event: events.CallerWords) -> list[Action]:

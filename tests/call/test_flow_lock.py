@@ -233,7 +233,7 @@ def test_never_an_advance_without_an_accepted_answer(
         before, answers = lock.active, dict(lock.answers)
         ruling = lock.judge(tool, arguments, again=again)
         if lock.active != before and tool == "correct_answer":
-            assert lock.answers != answers
+            assert lock.answers != answers or lock.question == "confirm"
         elif lock.active != before:
             assert before is not None
             assert lock.answers.get(before.id) not in (None, answers.get(before.id))
@@ -422,3 +422,116 @@ def test_the_model_may_put_the_form_of_a_value_right_before_the_caller_is_asked(
     lock = asked(FlowLock(replace(FLOW, steps=(Step("day", {}, kind="date"), CITY))))
     answer(lock, "day", "x")
     assert answer(lock, "day", "y").directive.say == "not_understood"
+
+
+@pytest.mark.parametrize("step", ["city", "phone"])
+def test_who_goes_on_while_the_rest_of_a_turn_is_judged_has_heard_nothing_new(step: str) -> None:
+    lock = asked(FlowLock(replace(FLOW, steps=(replace(CITY, confirm=step == "phone"), URGENT))))
+    assert answer(lock, "city", "חיפה", more=True).again
+    lock.heard()  # of what was said before
+    before = dict(lock.answers)
+    answer(lock, "city" if step == "phone" else "urgent", "yes")
+    assert lock.answers == before, "a yes to what was never said"
+
+
+def test_the_rest_of_a_turn_is_judged_for_itself(lock: FlowLock) -> None:
+    lock.asked(lock.judge("end_call", {}).directive)
+    lock.cut()
+    assert answer(lock, "city", "חיפה", more=True).again
+    assert lock.context == "step"
+    lock.asked(Directive("ask", "urgent"))
+    lock.asked(lock.judge("side_question", {}).directive)
+    lock.cut()
+    assert lock.judge("correct_answer", {"step": "city", "value": "עכו", "more": True}).again
+    assert lock.judge("answer_step", {"step": "urgent", "value": "yes"}, again=True).directive == Directive(
+        "ask", "phone"
+    )
+
+
+def test_what_was_wrong_with_a_value_is_told_when_the_caller_is_asked_after_all() -> None:
+    lock = asked(FlowLock(replace(FLOW, steps=(PHONE,))))
+    why = answer(lock, "phone", "052").retry
+    assert why
+    assert lock.judge("unclear", {}).directive == Directive("not_understood", "phone", why=why)
+    lock = asked(FlowLock(replace(FLOW, steps=(PHONE,)), "anonymous"))
+    ruling = answer(lock, "phone", "caller_id")
+    assert (ruling.retry, "not known" in ruling.directive.why) == ("", True), "its form was right"
+
+
+def test_noise_at_the_question_whether_they_are_there_uses_patience_up() -> None:
+    lock = asked(FlowLock(replace(FLOW, steps=(replace(CITY, give_up="end"),))))
+    said: list[str] = []
+    for _ in range(CITY.max_asks):
+        lock.heard()
+        lock.check_presence()
+        said.append(lock.judge("unclear", {}).directive.say)
+        lock.asked(Directive(said[-1]))  # type: ignore[arg-type]  # one that the lock has just used
+    assert said == ["not_understood", "not_understood", "goodbye"]
+
+
+def test_noise_where_no_step_is_asked_ends_in_a_goodbye_and_a_question_begins_anew(lock: FlowLock) -> None:
+    lock.judge("side_question", {})
+    answer(lock, "city", "no")
+    assert [failed(lock) for _ in range(3)] == ["what_else", "what_else", "goodbye"]
+    lock = asked(FlowLock(replace(FLOW, steps=(CITY,))))
+    answer(lock, "city", "חיפה")
+    said = [failed(lock, tool) for tool in ("unclear", "unclear", "side_question", "unclear", "unclear", "unclear")]
+    assert said == ["talk"] * 5 + ["closing"]
+
+
+def test_a_no_over_an_answer_after_the_last_step_hangs_nobody_up() -> None:
+    lock = asked(FlowLock(replace(FLOW, steps=(CITY,))))
+    answer(lock, "city", "חיפה")
+    lock.asked(lock.judge("side_question", {}).directive)
+    lock.cut()
+    assert lock.context == "answer"
+    assert answer(lock, "city", "no").directive.say == "talk"
+
+
+@pytest.mark.parametrize(("tool", "say"), [("transfer_to_human", "transfer"), ("end_call", "goodbye")])
+def test_a_yes_over_last_words_agrees_to_them_and_a_no_does_not(tool: str, say: str) -> None:
+    for value, then in (("yes", say), ("no", "ask_again")):
+        lock = asked(FlowLock(replace(FLOW, steps=(URGENT, NAME))))
+        lock.asked(lock.judge(tool, {}).directive)
+        lock.heard()
+        assert answer(lock, "urgent", value).directive.say == then
+        assert lock.answers == {}
+
+
+def test_what_else_was_said_behind_a_value_does_not_replace_it() -> None:
+    lock = asked(FlowLock(replace(FLOW, steps=(PHONE,))))
+    answer(lock, "phone", "0501234567", more=True)
+    ruling = lock.judge("answer_step", {"step": "phone", "value": "0529999999"}, again=True)
+    assert ruling.directive == Directive("confirm", "phone", "0501234567")
+
+
+def test_a_step_that_is_given_up_on_a_way_that_a_correction_opened_leads_to_what_is_open() -> None:
+    first = Step("first", {}, kind="choice", choices=("חדש", "ישן"), branches={"ישן": "urgent"})
+    lock = asked(FlowLock(replace(FLOW, steps=(first, NAME, URGENT, CITY))))
+    answer(lock, "first", "ישן")
+    answer(asked(lock), "urgent", "yes")
+    lock.judge("correct_answer", {"step": "first", "value": "חדש"})
+    assert asked(lock).judge("unclear", {"reason": "dont_know"}).directive == Directive("ask", "city")
+
+
+def test_a_value_that_nobody_has_confirmed_leads_nowhere_else() -> None:
+    go = replace(GO, confirm=True, max_asks=1)
+    lock = asked(FlowLock(replace(FLOW, steps=(go, DAY, CITY))))
+    lock.asked(answer(lock, "go", "לא").directive)
+    lock.heard()
+    assert lock.judge("unclear", {}).directive == Directive("ask", "day")
+    assert lock.answers["go"].unanswered == "unconfirmed"
+    assert answer(asked(lock), "day", "מחר").directive == Directive("ask", "city")
+
+
+def test_a_correction_of_what_must_be_confirmed_is_read_back_and_leads_back() -> None:
+    lock = asked(FlowLock(replace(FLOW, steps=(PHONE, NAME))))
+    lock.asked(answer(lock, "phone", "0501234567").directive)
+    lock.heard()
+    lock.asked(answer(lock, "phone", "yes").directive)
+    lock.heard()
+    corrected = lock.judge("correct_answer", {"step": "phone", "value": "0521111111"}).directive
+    assert corrected == Directive("confirm", "phone", "0521111111")
+    assert lock.answers["phone"].value == "0501234567", "not before the yes"
+    assert answer(asked(lock), "phone", "yes").directive == Directive("ask", "name")
+    assert lock.answers["phone"].value == "0521111111"

@@ -229,3 +229,17 @@ def test_what_was_asked_aloud_is_judged_though_a_key_answers_meanwhile() -> None
     talk.finish("cancelled")
     assert talk.talk.lock.answers["urgent"].value == "yes"
     assert talk.asked_for().kind == "judge"
+
+
+def test_a_question_that_keys_opened_and_nobody_said_is_answered_by_no_yes() -> None:
+    talk = asked(CODE, URGENT)
+    talk.turn()
+    talk.created()
+    press(talk, "4711#")
+    talk.finish("cancelled")
+    assert talk.asked_for().kind == "judge", "what was said besides is judged, for the question that is open now"
+    talk.created()
+    talk.turn()  # and goes on
+    talk.finish("cancelled")
+    talk.judge("answer_step", step="urgent", value="yes", language="he")
+    assert list(talk.talk.lock.answers) == ["code"]

@@ -66,6 +66,35 @@ def test_who_answers_over_the_greeting_is_not_greeted_again() -> None:
     over(talk, GREETING, 200)
     talk.judge("answer_step", step="city", value="חיפה", language="he")
     assert said(talk) == ("ask", "urgent")
+    talk.says("תודה. זה דחוף?")
+    talk.turn()
+    talk.judge("unclear", language="he")
+    assert said(talk) == ("not_understood", "urgent"), "minutes into the call nobody says hello again"
+
+
+def test_who_speaks_while_a_tool_works_has_heard_the_greeting_all_the_same() -> None:
+    clinic = Clinic()
+    clinic.asks_something()
+    clinic.calls()
+    clinic.finish()
+    clinic.turn()
+    clinic.judge("answer_step", step="city", value="חיפה", language="he")
+    clinic.says("תודה. זה דחוף?")
+    clinic.turn()
+    clinic.judge("unclear", language="he")
+    assert said(clinic) == ("not_understood", "urgent")
+
+
+def test_a_model_that_does_not_judge_an_answer_to_kavs_own_question_has_that_question_asked_again() -> None:
+    clinic = Clinic(confirm=True)
+    clinic.turn()
+    clinic.judge("answer_step", step="city", value="חיפה", language="he")
+    clinic.says("חיפה, נכון?")
+    clinic.turn()
+    for _ in range(2):
+        clinic.created()
+        clinic.finish()
+    assert said(clinic) == ("confirm", "city")
 
 
 def test_an_answer_that_a_sign_of_listening_has_cut_off_goes_on() -> None:
