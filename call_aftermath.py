@@ -22,7 +22,7 @@ from kav.after_call import AfterCall, report_of
 from kav.call.actions import RESUMABLE
 from kav.call.aftermath import Chore, Facts, Patience, Retry, due, retry
 from kav.call.chronicle import Chronicle
-from kav.call.flow_lock import TOOLS
+from kav.call.ruling import TOOLS
 from kav.cost import load_prices
 from kav.records import Records
 from kav.settings import Settings

@@ -17,8 +17,8 @@ from kav.call.actions import RequestResponse
 from kav.call.chronicle import ToolRun
 from kav.call.conversation import Conversation
 from kav.call.flow import AnswerKind, Flow
-from kav.call.flow_lock import TOOLS as JUDGING_TOOLS
-from kav.call.flow_lock import Directive, Say
+from kav.call.ruling import TOOLS as JUDGING_TOOLS
+from kav.call.ruling import Directive, Say
 from kav.call.variables import quotable
 from kav.settings import Settings
 

@@ -8,7 +8,7 @@ import pytest
 from kav.call.actions import RequestResponse
 from kav.call.events import Direction
 from kav.call.flow import Flow
-from kav.call.flow_lock import Directive
+from kav.call.ruling import Directive
 from kav.flow_files import load_flows
 from kav.settings import Settings
 from realtime_prompt_builder import TOOL_WORDS, build_instructions, build_session, load_phrases, order, own_tools

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from kav.call.flow_lock import Directive
+from kav.call.ruling import Directive
 
 EndReason = Literal[
     "caller_hung_up",  # Twilio's stop

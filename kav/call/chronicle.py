@@ -12,8 +12,8 @@ from typing import Final, Literal
 
 from kav.call.audit import Breach
 from kav.call.events import Usage
-from kav.call.flow_lock import Answer
 from kav.call.playhead import BYTES_PER_MS, Interruption
+from kav.call.ruling import Answer
 
 Who = Literal["caller", "bot"]
 

@@ -15,9 +15,10 @@ from kav.call.chronicle import Chronicle
 from kav.call.events import ToolCalled
 from kav.call.farewell import Farewell
 from kav.call.flow import Flow, Step
-from kav.call.flow_lock import Directive, FlowLock, Ruling, Say
+from kav.call.flow_lock import FlowLock
 from kav.call.language import LanguageLock, contradicts
 from kav.call.replies import Reply
+from kav.call.ruling import Directive, Ruling, Say
 
 RESUME: Final = "resume"
 QUESTION: Final = "question"

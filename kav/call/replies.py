@@ -24,7 +24,7 @@ from kav.call.actions import (
     SendToolOutput,
 )
 from kav.call.events import ItemAdded, RequestRefused, ResponseCreated, ResponseDone, ToolCalled
-from kav.call.flow_lock import Directive, Say
+from kav.call.ruling import Directive, Say
 
 ATTEMPTS: Final = 2
 """A reply that failed is asked for once more; a third silence is longer than a caller waits."""

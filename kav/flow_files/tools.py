@@ -10,7 +10,7 @@ from typing import Final, Literal, cast, get_args
 from urllib.parse import urlsplit
 
 from kav.call.flow import Flow, HttpTool
-from kav.call.flow_lock import TOOLS
+from kav.call.ruling import TOOLS
 from kav.flow_files.json_schema import NO_ARGUMENTS, read_schema
 from kav.flow_files.section import Section
 from kav.settings import Settings

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kav.call.flow import CLOSING, Flow, Step, Transfer
-from kav.call.flow_lock import Directive, FlowLock, Ruling
+from kav.call.flow_lock import FlowLock
+from kav.call.ruling import Directive, Ruling
 
 CITY = Step("city", {"he": "באיזו עיר?"}, kind="choice", choices=("חיפה", "עכו"))
 URGENT = Step("urgent", {"he": "זה דחוף?"}, kind="yes_no", branches={"no": "name"})

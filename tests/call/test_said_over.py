@@ -5,7 +5,7 @@ import pytest
 from kav.call import actions as act
 from kav.call import events as ev
 from kav.call.conversation import GREETED_AT_MOST, Conversation
-from kav.call.flow_lock import Directive
+from kav.call.ruling import Directive
 from tests.call.test_conversation import GREETING, PHRASES, Talk, said
 from tests.call.test_own_tools import Clinic
 from tests.call.test_reconnect import back, lose

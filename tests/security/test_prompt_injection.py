@@ -4,8 +4,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kav.call.flow import Flow, Step
-from kav.call.flow_lock import TOOLS, Directive, FlowLock
+from kav.call.flow_lock import FlowLock
 from kav.call.language import LanguageLock
+from kav.call.ruling import TOOLS, Directive
 from kav.call.variables import fill, quotable
 from realtime_prompt_builder import build_instructions, judge, quote, speak
 
