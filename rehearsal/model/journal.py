@@ -35,7 +35,7 @@ class Journal:
         """All events of this type, oldest first, from whichever side sends such events."""
         return [event for log in (self.received, self.sent) for _at, event in log if event.get("type") == event_type]
 
-    async def wait_for(self, event_type: str, count: int = 1, timeout_s: float = 5) -> Event:
+    async def wait_for(self, event_type: str, count: int = 1, timeout_s: float = 10) -> Event:
         """The `count`th event of this type, received or sent, when it has come. Raises TimeoutError."""
         if self.counts[event_type] < count:
             arrived: asyncio.Future[None] = asyncio.get_running_loop().create_future()

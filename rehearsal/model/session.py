@@ -117,7 +117,7 @@ class ModelSession:
             raise KeyError(f"{self.id} has no item {item_id}; it has {[item.id for item in self.conversation]}")
         return found
 
-    async def wait_for(self, event_type: str, count: int = 1, timeout: float = 5) -> Event:
+    async def wait_for(self, event_type: str, count: int = 1, timeout: float = 10) -> Event:
         """The `count`th event of this type, received or sent, when it has come. Raises TimeoutError."""
         return await self.journal.wait_for(event_type, count, timeout)
 

@@ -16,13 +16,15 @@ from tests.line.ending import Talk, read, talking, until_healthy
 CALLS, AT_A_TIME = 200, 24
 SETTLED_WITHIN_S = 15.0
 COUNTED = ("calls", "streams", "sockets", "models", "entries", "greenlets", "threads", "descriptors")
+PATIENCE_S = 20.0
+"""What counts here is what is left, however long a busy machine takes."""
 CONNECTING = Faults(upgrade_after_s=NEVER)
 
 
 async def goes_on(talk: Talk) -> None:
     """Wait until Kav has taken the fresh stream: an end before that would meet a stream that is none yet."""
-    second = await talk.world.session_of(talk.call, 2)
-    await second.wait_for("response.create")
+    second = await talk.world.session_of(talk.call, 2, PATIENCE_S)
+    await second.wait_for("response.create", timeout=PATIENCE_S)
 
 
 async def hang_up(talk: Talk) -> None:
