@@ -44,7 +44,7 @@ class FlowLock:
     caller_number: str = ""
     question: Question = "none"
     began: bool = False
-    """Whether the active question began to be heard, or its answer was volunteered."""
+    """Whether the active question began to be heard."""
     answers: dict[str, Answer] = field(default_factory=dict)
     _before: Question = "step"
     """The question that was open when Kav asked whether the caller is there."""

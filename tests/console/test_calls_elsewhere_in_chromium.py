@@ -1,6 +1,5 @@
 """One call's page behind two processes: it follows its call, and can end it, whichever of them it reaches."""
 
-import asyncio
 import os
 from collections.abc import AsyncIterator
 
@@ -38,7 +37,8 @@ async def test_a_page_that_reaches_the_other_process_follows_its_call_and_ends_i
     async with logged_in_at(browser, town.crossroads.url, path) as page:
         await expect(page.locator("#end-call")).to_be_visible(timeout=WAIT_MS)
         await expect(page.locator(".heading .tag")).to_have_text("Going on")
-        await asyncio.sleep(6)  # it has looked again meanwhile
+        async with page.expect_response(lambda answer: answer.url.endswith(path), timeout=WAIT_MS):
+            pass  # it has looked again
         await expect(page.locator("#end-call")).to_be_visible()
         other = await page.context.new_page()
         await other.goto(f"{town.crossroads.url}{path}/end")
