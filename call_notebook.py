@@ -1,7 +1,8 @@
 """Puts on record what a call's chronicle has that is new: once a second while it goes on, and once more at its end.
 
 The chronicle is written by the session as things happen; here it meets the records, so that no decision waits for a
-row and a turn whose words come bit by bit is stored a few times and not fifty.
+row and a turn whose words come bit by bit is stored a few times and not fifty. A row costs as much of the processor as
+ten frames of sound, so what is merely going on (words that follow words, marks) is told every few seconds only.
 """
 
 import json
@@ -40,9 +41,9 @@ class Notebook:
             if notice := self._prices.notice(model):
                 log.warning(notice)
 
-    def take(self, call_sid: str, stream_sid: str, talk: Conversation) -> None:
-        """Put on record what is new of a call."""
-        news = talk.chronicle.news()
+    def take(self, call_sid: str, stream_sid: str, talk: Conversation, *, last: bool = True) -> None:
+        """Put on record what is new of a call; `last`: nobody will come for what waits."""
+        news = talk.chronicle.news(whole=last)
         if news is None:
             return
         for turn in news.turns:
@@ -50,7 +51,9 @@ class Notebook:
         self._save_findings(call_sid, talk, news)
         if news.usage is not None:
             self._save_usages(call_sid, talk.chronicle)
-        self._records.save_call(call_sid, language=talk.language.current, flow_done=talk.lock.completed)
+        language, flow_done = talk.language.current, talk.lock.completed
+        if talk.chronicle.is_news(language, flow_done):
+            self._records.save_call(call_sid, language=language, flow_done=flow_done)
 
     def _save_turn(self, call_sid: str, stream_sid: str, turn: Turn) -> None:
         by_bot = turn.who == "bot"

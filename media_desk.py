@@ -211,7 +211,7 @@ class MediaDesk:
 
     def _record(self, stream: Stream, outcome: Outcome) -> None:
         """Write a finished stream down, once."""
-        self._note(stream)
+        self._note(stream, last=True)
         ghost_ms, tally = outcome.ghost_s * 1000, outcome.tally
         metrics.note_stream(ghost_s=outcome.ghost_s, first_sound_s=tally.first_sound_s, reactions_s=tally.reactions_s)
         self._heed(stream.call_sid)
@@ -247,11 +247,11 @@ class MediaDesk:
             for stream in list(self.live):
                 self._look_after(stream, now, notes=notes)
 
-    def _note(self, stream: Stream) -> None:
+    def _note(self, stream: Stream, *, last: bool) -> None:
         """Put on record what is new of a call."""
         talk = stream.entry["conversation"]
         if talk is not None:
-            self._notebook.take(stream.call_sid, stream.stream_sid, talk)
+            self._notebook.take(stream.call_sid, stream.stream_sid, talk, last=last)
 
     def _look_after(self, stream: Stream, now: float, *, notes: bool) -> None:
         try:
@@ -260,7 +260,7 @@ class MediaDesk:
             stream.watch(now, self._settings)
             self._heed(stream.call_sid)
             if notes:
-                self._note(stream)
+                self._note(stream, last=False)
         except Exception:  # the watchdog's root, a stream at a time: one that fails must not leave the others alone
             log.exception("watching failed", extra={"call_sid": stream.call_sid})
             stream.end("error", after_stream="apology")

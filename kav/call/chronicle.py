@@ -5,6 +5,7 @@ for a record. Entries are numbered within the call and may be taken again when m
 words come late, and how much was heard of the bot is known when it is cut off.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
@@ -26,6 +27,9 @@ LEFT: Final = "The line was lost before the tool had answered; nobody knows whet
 
 MAX_MARKS: Final = 50
 """Marks of one turn that are kept: those of its first twenty seconds or so."""
+
+TELL_AGAIN_S: Final = 4.0
+"""How old the account of words that are only being said further may be: most of what costs is telling it again."""
 
 TAIL_MS: Final = 100
 """A sentence of which no more than this was cut off was heard: it ends in silence, and the playhead is cautious."""
@@ -132,6 +136,9 @@ class Chronicle:
     """How often the caller began to speak while something of the bot's was under way to them, on whichever stream."""
     _answers: dict[str, Answer] = field(default_factory=dict)
     _changed: dict[int, Turn] = field(default_factory=dict)
+    _settled: set[int] = field(default_factory=set)
+    """Those of them of which more has changed than that they go on."""
+    _told_at: dict[int, float] = field(default_factory=dict)
     _new_answers: dict[str, Answer] = field(default_factory=dict)
     _new_tools: dict[str, ToolRun] = field(default_factory=dict)
     _moved_turns: set[int] = field(default_factory=set)
@@ -139,6 +146,7 @@ class Chronicle:
     _copied_breaches: int = 0
     _told_breaches: int = 0
     _told_usage: tuple[Usage, float, int] = (Usage(), 0.0, 0)
+    _told_state: tuple[object, ...] = ()
     _speaking: tuple[str, Turn] | None = None
     """The response that is being spoken, and its turn."""
     _caller_items: dict[str, Turn] = field(default_factory=dict)
@@ -202,14 +210,19 @@ class Chronicle:
             self._note_latency(self._speaking[1])
         turn = self._speaking[1]
         turn.audio[item_id] = turn.audio.get(item_id, 0) + length
-        self._touch(turn)
+        self._touch(turn, goes_on=True)
 
     def words(self, response_id: str, text: str, step: str) -> None:
         """The words of the response that is being spoken, as far as it has said them; `step` is what it asks for."""
         if self._speaking is not None and self._speaking[0] == response_id:
             turn = self._speaking[1]
             turn.text, turn.step = text, step
-            self._touch(turn)
+            self._touch(turn, goes_on=True)
+
+    def spoken(self, response_id: str) -> None:
+        """The model has said all of a response; the caller may still be hearing it."""
+        if self._speaking is not None and self._speaking[0] == response_id:
+            self._touch(self._speaking[1])
 
     def interrupted(self, cut: Interruption) -> None:
         """What was on its way to the caller was cut off."""
@@ -223,7 +236,7 @@ class Chronicle:
         turn = self._turn_of(item_id)
         if turn is not None and len(turn.marks) < MAX_MARKS:
             turn.marks.append(self.at_ms)
-            self._touch(turn)
+            self._touch(turn, goes_on=True)
 
     def cut(self, item_id: str, heard_ms: int) -> None:
         """The caller heard `heard_ms` of an item and no more."""
@@ -252,9 +265,11 @@ class Chronicle:
         self._touch(turn)
         return turn
 
-    def _touch(self, turn: Turn) -> None:
+    def _touch(self, turn: Turn, *, goes_on: bool = False) -> None:
         self._changed[turn.number] = turn
         self._moved_turns.add(turn.number)
+        if not goes_on:
+            self._settled.add(turn.number)
 
     # What came of it
 
@@ -302,16 +317,20 @@ class Chronicle:
 
     # What is new
 
-    def news(self) -> News | None:
-        """Return what has happened since the last call of this, or None."""
+    def news(self, *, whole: bool = True) -> News | None:
+        """Return what has happened since the last call of this, or None.
+
+        `whole`: also of a turn that has only gone on and was told a moment ago; else that waits for its next time.
+        """
         used = (self.usage, self.transcribed_s, self.unreported)
         usage = self.usage if used != self._told_usage else None
         told, self._told_breaches = self._told_breaches, len(self.breaches)
-        if not (self._changed or self._new_answers or self._new_tools or usage or told < len(self.breaches)):
+        turns = tuple(turn for turn in self._changed.values() if whole or self._is_due(turn.number))
+        if not (turns or self._new_answers or self._new_tools or usage or told < len(self.breaches)):
             return None
         places = {step: place for place, step in enumerate(self._answers, start=1)}
         news = News(
-            turns=tuple(self._changed.values()),
+            turns=turns,
             answers=tuple((places[step], answer) for step, answer in self._new_answers.items()),
             breaches=tuple(
                 (number, at_ms, breach) for number, (at_ms, breach) in enumerate(self.breaches[told:], start=told + 1)
@@ -320,8 +339,20 @@ class Chronicle:
             usage=usage,
         )
         self._told_usage = used
-        self._changed, self._new_answers, self._new_tools = {}, {}, {}
+        self._new_answers, self._new_tools = {}, {}
+        for turn in turns:
+            del self._changed[turn.number]
+            self._settled.discard(turn.number)
+            self._told_at[turn.number] = self.now
         return news
+
+    def _is_due(self, number: int) -> bool:
+        return number in self._settled or self.now - self._told_at.get(number, -math.inf) >= TELL_AGAIN_S
+
+    def is_news(self, *state: object) -> bool:
+        """Say whether `state`, what holds of the whole call, is another than at the last call of this."""
+        before, self._told_state = self._told_state, state
+        return state != before
 
     # What a copy of it lacks
 

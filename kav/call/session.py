@@ -341,6 +341,7 @@ class CallSession:
         if response is None:
             return self._replies.done(event)
         last = self._marked(self.playhead.complete())
+        self._talk.chronicle.spoken(event.response_id)
         follow_up = self._follow_up(response, event)
         actions = [*last, *self._replies.done(event)]
         return [*actions, *self._replies.owe(event.at, follow_up)] if follow_up is not None else actions

@@ -23,7 +23,19 @@ VERSION: Final = 4
 _LOCK_STAYS: Final = frozenset({"flow", "caller_number"})
 _PAGES: Final = frozenset({"turns", "tools", "breaches"})
 _ACCOUNT_STAYS: Final = _PAGES | {
-    *("now", "began_at", "_changed", "_speaking", "_caller_items", "_speech_began_at", "_turn_ended_at", "_judge_ms"),
+    *(
+        "now",
+        "began_at",
+        "_changed",
+        "_settled",
+        "_told_at",
+        "_told_state",
+        "_speaking",
+        "_caller_items",
+        "_speech_began_at",
+        "_turn_ended_at",
+        "_judge_ms",
+    ),
     *("_moved_turns", "_moved_tools", "_copied_breaches"),
 }
 _PARTS: Final = frozenset(

@@ -208,3 +208,39 @@ def test_what_the_transcriber_has_counted_is_news_by_itself() -> None:
     assert news(talk).usage is not None
     assert talk.talk.chronicle.transcribed_s == 1.5
     assert talk.talk.chronicle.news() is None
+
+
+def test_words_that_merely_go_on_are_told_now_and_then_and_whole_when_they_are_said() -> None:
+    talk = Talk().started()
+    talk.created()
+    talk.added("greeting")
+    talk.audio("greeting", 400)
+    assert told_meanwhile(talk) == [400], "that it speaks is told at once"
+    told: list[int] = []
+    for _ in range(8):
+        talk.now += 1
+        talk.audio("greeting", 400)
+        told += told_meanwhile(talk)
+    assert told == [4 * 400 + 400, 8 * 400 + 400], "every four seconds"
+    talk.now += 1
+    talk.audio("greeting", 400)
+    assert told_meanwhile(talk) == []
+    talk.finish()
+    assert told_meanwhile(talk) == [4000], "all is said: that is told at once"
+
+
+def test_what_waits_to_be_told_is_told_at_the_end() -> None:
+    talk = Talk().started()
+    talk.created()
+    talk.added("greeting")
+    talk.audio("greeting", 400)
+    assert told_meanwhile(talk) == [400]
+    talk.audio("greeting", 400)
+    assert told_meanwhile(talk) == []
+    assert [turn.audio_ms for turn in news(talk).turns] == [800]
+
+
+def told_meanwhile(talk: Talk) -> list[int]:
+    """How long the turns are of which one is told while a call goes on."""
+    told = talk.talk.chronicle.news(whole=False)
+    return [turn.audio_ms for turn in told.turns] if told is not None else []
