@@ -10,7 +10,7 @@ from rehearsal.world import World
 @pytest.fixture(scope="module")
 async def world() -> AsyncIterator[World]:
     """A world whose Kav serves every test of a module: waiting is short, and a model that is lost is lost."""
-    quick = {"HANGUP_FALLBACK_S": "1", "MEDIA_SILENCE_S": "2", "MODEL_REPLY_TIMEOUT_S": "3", "MODEL_RECONNECTS": "0"}
+    quick = {"HANGUP_FALLBACK_S": "1", "MEDIA_SILENCE_S": "3", "MODEL_REPLY_TIMEOUT_S": "3", "MODEL_RECONNECTS": "0"}
     async with World(quick) as world:
         yield world
         assert world.model.violations == [], "Kav broke the model's rules"

@@ -76,7 +76,7 @@ async def world(told: Told, tmp_path_factory: pytest.TempPathFactory) -> AsyncIt
         "KAV_CONSOLE_PASSWORD": PASSWORD,
         "LOG_FORMAT": "json",
         "VAD_SILENCE_MS": "200",
-        "MEDIA_SILENCE_S": "2",
+        "MEDIA_SILENCE_S": "3",
     }
     async with World(settings) as world:
         yield world

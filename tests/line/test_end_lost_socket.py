@@ -21,7 +21,7 @@ NEVER_OPENS = CallScript(line=Line(signature="forged", connect_after_s=1.0))
 @pytest.fixture(scope="module")
 async def world() -> AsyncIterator[World]:
     """Twilio's patience is a second; what the caller hears from `<Say>` lasts a second and a half."""
-    settings = {"HANGUP_FALLBACK_S": "1", "MEDIA_SILENCE_S": "2", "PREWARM_UNCLAIMED_S": "3", "DRAIN_SECONDS": "0"}
+    settings = {"HANGUP_FALLBACK_S": "1", "MEDIA_SILENCE_S": "3", "PREWARM_UNCLAIMED_S": "3", "DRAIN_SECONDS": "0"}
     async with World(settings, speak=lambda text, language: hum(text[:25], language)) as world:
         yield world
         assert world.model.violations == []

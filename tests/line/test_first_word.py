@@ -10,7 +10,7 @@ from rehearsal.twilio import Call, CallScript, Line
 from rehearsal.world import World
 from tests.line.listening import SPEECH, Talk, Voiced, noise, say, talking
 
-AT_ONCE_S = 1.0
+AT_ONCE_S = 3.0
 """Room for a busy machine; the bench holds Kav to a twentieth of it."""
 SLOW_S = 0.6
 GREETING, ANSWER = noise(1, 1000), noise(2, 600)
@@ -101,5 +101,5 @@ async def test_media_that_makes_no_sense_does_not_end_the_call(world: World) -> 
     await talk.call.until(lambda: talk.heard_ms_of(ANSWER) == 600)
     began = time.monotonic()
     await talk.call.hang_up()
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 3
     forwarded(talk.call, talk)

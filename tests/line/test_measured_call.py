@@ -20,7 +20,7 @@ from tests.line.listening import SPEECH, Talk, noise
 from tests.line.test_conversation import LOCKSMITH, Judging
 
 MADE_UP, LEAVES = CallTool("open_the_safe", {}), CallTool("end_call", {"language": "he"})
-AT_ONCE_S, WAIT_S = 1.0, 15.0
+AT_ONCE_S, WAIT_S = 3.0, 15.0
 
 TEXT_IN, AUDIO_IN, CACHED, TEXT_OUT, AUDIO_OUT = (Decimal(price) for price in ("4", "32", "0.40", "24", "64"))
 """USD per million tokens of gpt-realtime-2.1, as its price list says: as many millionths of a dollar for one."""

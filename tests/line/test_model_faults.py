@@ -44,7 +44,7 @@ async def apologises(world: World, call: Call, within_s: float) -> None:
     assert len(call.said) == 1
     assert HEBREW.fullmatch(call.said[0])
     await call.until_ended()
-    await call.until(lambda: not any(session.is_open for session in world.sessions_of(call)), 1)
+    await call.until(lambda: not any(session.is_open for session in world.sessions_of(call)))
     assert call.socket.eof_at is not None
     assert [asked.body for asked in world.twilio.asked if asked.form["CallSid"] == call.sid and "he-IL" in asked.body]
 

@@ -69,11 +69,11 @@ async def test_a_killed_process_lets_both_peers_see_their_connections_go() -> No
         world.kav.signal(signal.SIGKILL)
         await world.kav.ended(5)
         for peer in (talk.call.socket, talk.session.peer):
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(3):
                 await peer.gone()
             gone_at = peer.eof_at or peer.reset_at
             assert gone_at is not None
-            assert gone_at - since < 1
+            assert gone_at - since < 3
             assert peer.close_frame_at is None
 
 

@@ -302,7 +302,7 @@ async def test_a_human_leg_is_bounded_by_the_time_limit_and_ends_with_the_caller
 
         assert limited.answered_at is not None
         assert limited.ended_at is not None
-        assert 1.0 <= limited.ended_at - limited.answered_at < 1.5
+        assert 1.0 <= limited.ended_at - limited.answered_at < 4
         assert cut.ended_at is not None
         assert cut.ended_at < limited.ended_at
 
