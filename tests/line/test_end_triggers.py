@@ -9,7 +9,7 @@ import pytest
 from rehearsal.model import ModelSession
 from rehearsal.world import World
 from stream_registry import TERMINAL_STATUSES
-from tests.line.ending import Talk, fin, talking
+from tests.line.ending import AT_ONCE_S, Talk, fin, talking
 
 
 async def end_by_status(talk: Talk, status: str = "completed") -> float:
@@ -121,7 +121,7 @@ async def test_a_line_that_vanishes_is_given_up_within_the_media_silence(world: 
     talk = await talking(world)
     since = time.monotonic()
     talk.call.drop("vanish")
-    await talk.closed(since, within_s=2 + 1, twilio=False)
+    await talk.closed(since, within_s=3 + AT_ONCE_S, twilio=False)
     await talk.call.until_streaming(streams=2)
     await talk.call.hang_up()
     assert (await talk.record()).reasons[0] == "no_media"
