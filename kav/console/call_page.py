@@ -30,7 +30,8 @@ from stream_registry import Entry
 
 NEWEST: Final = 30
 """Turns of a call that goes on which are shown without being asked for."""
-REFRESH_MS: Final = 700
+REFRESH_MS: Final = 2000
+"""How often the page of a call that never rests is fetched: it takes some 8 ms of CPU, as 100 frames of sound do."""
 REFRESH_MS_PER_TURN: Final = 30
 """A long call's page, all of it, is fetched less often: it changes no more often, and costs more."""
 

@@ -1,13 +1,18 @@
 // Keeps a call's page as it is: whenever the call moves, the page is fetched anew, and some times more after its end.
+// What has moved after a rest is shown at once; a call that never rests is fetched every data-refresh-ms, and where only
+// words follow words, half as often: whoever watches costs the calls as little as can be.
 
 import { listen } from "./connection.js";
 import { morph } from "./morph.js";
 
 const SETTLES_MS = [2000, 6000, 20000]; // after the end: Twilio's status, the summary and the recording come late
+const GATHER_MS = 250; // what happens in one moment is fetched once
+const TURNS = 100000; // of a call's version: turns count so much, and letters one; see kav/console/live.py
 const LOOK_EVERY_MS = 5000; // news of a call come from the process that carries it, and the page may listen to another
 
 const page = document.getElementById("call");
-let waiting = false, moved = false, settling = false, stop = null, later = 0;
+let fetching = false, fetchedAt = -Infinity, next = 0, nextAt = Infinity, moved = 0, seen = "";
+let settling = false, stop = null, later = 0;
 
 async function refresh() {
   const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
@@ -18,12 +23,15 @@ async function refresh() {
 }
 
 async function catchUp() {
-  moved = false;
+  fetching = true;
+  nextAt = Infinity;
+  moved = 0;
   await refresh().catch(() => {}); // nobody there: once they are, all is fetched anew
-  waiting = false;
-  if (moved) soon();
+  fetching = false;
+  fetchedAt = performance.now();
+  if (moved) soon(moved);
   clearTimeout(later);
-  if (stop) later = setTimeout(soon, LOOK_EVERY_MS);
+  if (stop) later = setTimeout(() => soon(), LOOK_EVERY_MS);
 }
 
 // A page that nobody sees waits until somebody does.
@@ -32,16 +40,30 @@ function whenSeen() {
   else catchUp();
 }
 
-function soon() {
-  moved = true;
-  if (!waiting) setTimeout(whenSeen, Number(page.dataset.refreshMs ?? 0));
-  waiting = true;
+// Fetches the page `gaps` times data-refresh-ms after it was fetched last, or now if that is past.
+function soon(gaps = 1) {
+  if (fetching) {
+    moved = Math.min(gaps, moved || gaps);
+    return;
+  }
+  const now = performance.now(), at = Math.max(now + GATHER_MS, fetchedAt + gaps * Number(page.dataset.refreshMs ?? 0));
+  if (at >= nextAt) return;
+  clearTimeout(next);
+  nextAt = at;
+  next = setTimeout(whenSeen, at - now);
+}
+
+// More has happened than that words follow words.
+function turns(call) {
+  const { speaking, question_id, over, language, barge_ins } = call, before = seen;
+  seen = JSON.stringify([Math.floor(call.version / TURNS), speaking, question_id, over, language, barge_ins]);
+  return seen !== before;
 }
 
 function settle() {
   if (settling) return;
   settling = true;
-  for (const ms of SETTLES_MS) setTimeout(soon, ms);
+  for (const ms of SETTLES_MS) setTimeout(() => soon(), ms);
 }
 
 // Listens while the call goes on; one that was over may go on again, when nobody took it.
@@ -49,9 +71,11 @@ function follow() {
   if (page.dataset.events && !stop) {
     settling = false;
     stop = listen(page.dataset.events, {
-      begun: soon, // whatever happened while nobody listened
+      begun: () => soon(), // whatever happened while nobody listened
       heard(news) {
-        if (news.gone.includes(page.dataset.sid) || news.calls.some((call) => call.sid === page.dataset.sid)) soon();
+        const call = news.calls.find((each) => each.sid === page.dataset.sid);
+        if (call) soon(turns(call) ? 1 : 2);
+        else if (news.gone.includes(page.dataset.sid)) soon();
       },
       refused: refresh,
     });
