@@ -312,14 +312,15 @@ def order(flow: Flow, phrases: Phrases, request: RequestResponse, now: str) -> s
     if request.kind == "phrase":
         exact = request.text or phrases.texts.get(language, {}).get(request.phrase)
         return quote(exact) if exact else quote_translated(own_text(flow, phrases, request.phrase), language)
+    begins = f"Begin with exactly “{request.text}”, then go on at once. " if request.text else ""
     if request.directive is None:
-        return ""
+        return begins.strip()
     if request.kind == "judge":
         return judge(flow, request.directive, now)
     resume = phrases.texts.get(language, {}).get("resume")
     words = f"exactly “{resume}”" if resume else f"this, translated: “{phrases.text('resume', flow.language)}”"
     told = speak(flow, request.directive, language, words, now)
-    return told + TOOL_WORDS if request.tools == "may_call" else told
+    return begins + (told + TOOL_WORDS if request.tools == "may_call" else told)
 
 
 def own_text(flow: Flow, phrases: Phrases, phrase: str) -> str:

@@ -6,9 +6,7 @@ from twilio.twiml.voice_response import Connect, VoiceResponse  # type: ignore[i
 import stream_registry
 from kav.after_call import reaches_owner
 from kav.call.admission import is_withheld
-from kav.call.audit import plain
-from kav.call.chronicle import Turn
-from kav.call.flow import Texts
+from kav.call.recording import was_told
 from kav.records.cleaning import is_e164
 from kav.settings import Settings
 from kav.wire.twilio_recordings import start_recording
@@ -139,24 +137,8 @@ class Answers:
 
 
 def _knows_of_recording(entry: Entry) -> bool:
-    """Whether the caller has heard, for certain, that the call is recorded."""
     talk = entry["conversation"]
-    return talk is not None and any(heard_whole(turn, entry["flow"].recording) for turn in talk.chronicle.turns)
-
-
-def heard_whole(turn: Turn, sentences: Texts) -> bool:
-    """Whether one of these sentences begins what the bot said, and a mark says that the caller heard it to its end.
-
-    What was merely sent, or said in other words, does not count: whoever must be told is told once more.
-    """
-    if turn.who != "bot" or not turn.marks or not turn.audio_ms:
-        return False
-    said = plain(turn.text)
-    length = max((len(sentence) for sentence in map(plain, sentences.values()) if said.startswith(sentence)), default=0)
-    heard_ms = turn.marks[-1] - turn.at_ms
-    if turn.heard_ms is not None:
-        heard_ms = min(heard_ms, turn.heard_ms)
-    return length > 0 and heard_ms * len(said) >= length * turn.audio_ms
+    return talk is not None and was_told(entry["flow"].recording, talk.chronicle.turns)
 
 
 def _twiml(response: VoiceResponse) -> Response:

@@ -17,6 +17,7 @@ from kav.call.farewell import Farewell
 from kav.call.flow import Flow, Step
 from kav.call.flow_lock import FlowLock
 from kav.call.language import LanguageLock, contradicts
+from kav.call.recording import to_tell
 from kav.call.replies import Reply
 from kav.call.ruling import Directive, Ruling, Say
 
@@ -100,7 +101,7 @@ class Conversation:
         if active is None:
             return self._phrase(phrase)
         words = f"{self._text(phrase)} {active.ask.get(language, '')}" if self._text(phrase) else ""
-        return Reply("phrase", phrase, text=words.strip(), language=language)
+        return Reply("phrase", phrase, text=self._of_recording(phrase, words), language=language)
 
     @property
     def leaving(self) -> bool:
@@ -150,7 +151,7 @@ class Conversation:
         self.chronicle.caller_turn(item_id, self.open_question[0])
         if self.shutting_down:
             return self._phrase(SHUTDOWN)
-        return self._judgement() if self.flow.steps else Reply("answer", language=self.language.current)
+        return self._judgement() if self.flow.steps else self._answer()
 
     def shut_down(self, saying: Reply | None) -> Reply | None:
         """The process stops: return the apology, or None where the call ends by itself, for `saying` is its last word.
@@ -218,7 +219,7 @@ class Conversation:
             return self._ruled(self.lock.keyed(digits))
         if not digits:
             return self._phrase("not_understood")
-        return Reply("answer", language=self.language.current, directive=Directive("keyed", value=digits))
+        return self._answer(Directive("keyed", value=digits))
 
     def unjudged(self) -> Reply:
         """The model did not judge, though it must: nothing is taken from the turn, and the question is asked again."""
@@ -302,7 +303,7 @@ class Conversation:
             return None
         if say == "answer_then_resume" and not plain(transcript).endswith(plain(wanted)):
             self.note(Breach("resume phrase missing"))
-            return self._phrase(RESUME)
+            return Reply("phrase", RESUME, text=wanted, language=reply.language)
         if say in ASKING and transcript and not asks(transcript, wanted):
             self.note(Breach("question not asked", reply.directive.step if reply.directive is not None else ""))
             return Reply("phrase", QUESTION, text=wanted, language=reply.language)
@@ -386,10 +387,21 @@ class Conversation:
         return self._phrase(phrase) if phrase is not None else self._spoken(directive)
 
     def _spoken(self, directive: Directive) -> Reply:
-        return Reply("speak", language=self.language.current, directive=directive)
+        return Reply("speak", text=self._of_recording(), language=self.language.current, directive=directive)
+
+    def _answer(self, directive: Directive | None = None) -> Reply:
+        return Reply("answer", text=self._of_recording(), language=self.language.current, directive=directive)
 
     def _phrase(self, phrase: str) -> Reply:
-        return Reply("phrase", phrase, text=self._text(phrase), language=self.language.current)
+        text = self._of_recording(phrase, self._text(phrase))
+        return Reply("phrase", phrase, text=text, language=self.language.current)
+
+    def _of_recording(self, phrase: str = "", text: str = "") -> str:
+        """Return `text` behind what is still to be told of the recording; words of the model's own are left to it."""
+        if phrase == GREETING or (phrase and not text):
+            return text.strip()
+        told = to_tell(self.flow.recording, self.chronicle.turns, self.language.current)
+        return f"{told} {text}".strip()
 
     def _judgement(self, *, refused: str = "") -> Reply:
         """Return the judgement of the caller's turn, shown the question that is open now.

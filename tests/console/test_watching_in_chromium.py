@@ -80,9 +80,12 @@ async def test_a_refreshed_page_is_the_same_as_one_that_was_just_opened(world: W
         await page.locator(".turn.bot").first.wait_for()
         await call.hang_up()
         await expect(page.locator(".heading .tag")).to_have_text("The caller hung up", timeout=WAIT_MS)
+        await call.until_reported()
         text = "document.getElementById('call').innerText"
         opened = await page.context.new_page()
         await opened.goto(world.kav.url + path)
+        await expect(opened.locator("#call")).to_contain_text("Completed")
+        await expect(page.locator("#call")).to_contain_text("Completed", timeout=WAIT_MS)
         assert (await page.evaluate(text)).split() == (await opened.evaluate(text)).split()
 
 

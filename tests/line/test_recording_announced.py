@@ -9,7 +9,7 @@ from rehearsal.model import CallTool, Reply, ReplyRequest
 from rehearsal.twilio import Call, CallScript, Human
 from rehearsal.world import World
 from tests.line.listening import SPEECH, Talk, noise
-from tests.line.test_conversation import Judging
+from tests.line.test_conversation import Judging, orders
 
 BAKERY, KIOSK = "+97231110042", "+97231110043"
 ANNOUNCEMENT = "השיחה מוקלטת."
@@ -78,13 +78,27 @@ async def test_last_words_are_announced_too(world: World) -> None:
     assert call.said[0] == ANNOUNCEMENT
 
 
-async def test_a_caller_who_talked_over_the_announcement_is_told_before_the_human_hears_them(world: World) -> None:
+async def test_a_caller_who_talked_over_the_announcement_is_told_before_anything_else(world: World) -> None:
+    call, talk = await call_to(world, KIOSK, Judging([CallTool("unclear", {"language": "he"})]))
+    await call.until(lambda: talk.heard_ms_of(noise(1, 300)) >= 20)
+    await call.say(SPEECH)
+    await call.until(lambda: talk.heard_ms_of(noise(2, 300)) == 300)
+    await call.say(SPEECH)
+    await call.until(lambda: talk.heard_ms_of(noise(3, 300)) == 300)
+    begins = [f"“{ANNOUNCEMENT}”" in order or f"«{ANNOUNCEMENT} " in order for order in orders(talk)]
+    assert begins == [True, False, True, False, False], "greeting, judge, speak, judge, speak"
+    await call.hang_up()
+
+
+async def test_a_human_is_announced_by_the_bot_where_the_caller_talked_over_the_greeting(world: World) -> None:
     call, talk = await call_to(world, BAKERY, Judging([ASKS_FOR_A_PERSON]))
     await call.until(lambda: talk.heard_ms_of(noise(1, 300)) >= 20)
     await call.say(SPEECH)
     await call.until_ended()
     assert call.dialled == ["+97231110009"]
-    assert call.said == [ANNOUNCEMENT]
+    assert talk.heard_ms_of(noise(2, 300)) == 300
+    assert orders(talk)[-1].endswith(f"«{ANNOUNCEMENT} רגע, אני מעבירה אתכם.»")
+    assert call.said == [], "they have heard it"
 
 
 async def test_whoever_has_heard_the_announcement_is_not_told_again(world: World) -> None:
