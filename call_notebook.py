@@ -20,7 +20,7 @@ from kav.records import Records
 from kav.settings import Settings
 
 TAKE_EVERY_S: Final = 1.0
-"""How old a record of a call that goes on may be: the console shows it, and a killed process loses no more."""
+"""How old a record of a call that goes on may be, but for words that merely go on: a killed process loses no more."""
 
 LONGEST_DETAIL: Final = 100
 """Characters of a breach's detail in the log; the record keeps more."""
@@ -47,7 +47,7 @@ class Notebook:
         if news is None:
             return
         for turn in news.turns:
-            self._save_turn(call_sid, stream_sid, turn)
+            self._save_turn(call_sid, stream_sid if talk.chronicle.is_of_this_stream(turn) else None, turn)
         self._save_findings(call_sid, talk, news)
         if news.usage is not None:
             self._save_usages(call_sid, talk.chronicle)
@@ -55,7 +55,7 @@ class Notebook:
         if talk.chronicle.is_news(language, flow_done):
             self._records.save_call(call_sid, language=language, flow_done=flow_done)
 
-    def _save_turn(self, call_sid: str, stream_sid: str, turn: Turn) -> None:
+    def _save_turn(self, call_sid: str, stream_sid: str | None, turn: Turn) -> None:
         by_bot = turn.who == "bot"
         self._records.save_turn(
             call_sid,

@@ -96,6 +96,7 @@ class MediaDesk:
             silence_ask_s=self._settings.SILENCE_ASK_S,
             silence_close_s=self._settings.SILENCE_CLOSE_S,
             reconnects=self._settings.MODEL_RECONNECTS,
+            recorded=entry["recorded"],
         )
 
     def prewarm(self, entry: Entry) -> None:

@@ -312,22 +312,21 @@ def order(flow: Flow, phrases: Phrases, request: RequestResponse, now: str) -> s
     if request.kind == "phrase":
         exact = request.text or phrases.texts.get(language, {}).get(request.phrase)
         return quote(exact) if exact else quote_translated(own_text(flow, phrases, request.phrase), language)
-    begins = f"Begin with exactly “{request.text}”, then go on at once. " if request.text else ""
     if request.directive is None:
-        return begins.strip()
+        return ""
     if request.kind == "judge":
         return judge(flow, request.directive, now)
     resume = phrases.texts.get(language, {}).get("resume")
     words = f"exactly “{resume}”" if resume else f"this, translated: “{phrases.text('resume', flow.language)}”"
     told = speak(flow, request.directive, language, words, now)
-    return begins + (told + TOOL_WORDS if request.tools == "may_call" else told)
+    return told + TOOL_WORDS if request.tools == "may_call" else told
 
 
 def own_text(flow: Flow, phrases: Phrases, phrase: str) -> str:
     """Return a phrase in the flow's own language, its own words first."""
     announcement = flow.transfer.announcement if flow.transfer is not None else {}
-    own = {"greeting": flow.greeting, "closing": flow.closing, "transfer": announcement}.get(phrase, {})
-    return own.get(flow.language) or phrases.text(phrase, flow.language)
+    told = {"greeting": flow.greeting, "closing": flow.closing, "recording": flow.recording, "transfer": announcement}
+    return told.get(phrase, {}).get(flow.language) or phrases.text(phrase, flow.language)
 
 
 def retold(talk: Conversation, *, playing: bool) -> list[Retold]:

@@ -43,12 +43,11 @@ class Typist(Script):
         if request.phrase is not None:
             return _spoken(request.phrase)
         language = alphabet(request.told or typed)
-        words = request.told or ANSWERS.get(language, ANSWERS["en"])
-        if "Answer the caller" in order:
-            words = f"{ANSWERS.get(language, ANSWERS['en'])} {request.told or ''}".strip()
-        elif "Read back" in order:
-            words = f"{request.told}, {RIGHT.get(language, RIGHT['en'])}"
-        return _spoken(f"{request.begins} {words}".strip())
+        if order.startswith("Speak") and "Answer the caller" in order:
+            return _spoken(f"{ANSWERS.get(language, ANSWERS['en'])} {request.told or ''}".strip())
+        if "Read back" in order:
+            return _spoken(f"{request.told}, {RIGHT.get(language, RIGHT['en'])}")
+        return _spoken(request.told or ANSWERS.get(language, ANSWERS["en"]))
 
 
 def judged(typed: str, order: str) -> CallTool:

@@ -68,8 +68,7 @@ class RequestResponse:
 
     kind "phrase": the fixed phrase `phrase`, word for word, without tools; its exact words are `text`, or those that
     the shell knows by its id. "answer": to what was said, with tools. "judge": one tool call about the caller's turn,
-    without a sound. "speak": in free words, without tools unless `tools` allows them, what `directive` says. The first
-    words of an answer, and of what is spoken, are `text`.
+    without a sound. "speak": in free words, without tools unless `tools` allows them, what `directive` says.
     """
 
     key: str

@@ -31,6 +31,9 @@ MAX_MARKS: Final = 50
 TELL_AGAIN_S: Final = 4.0
 """How old the account of words that are only being said further may be: most of what costs is telling it again."""
 
+RETOLD: Final = 2
+"""Turns of which a process that is killed may not have told the last: the bot's, and the caller's before it."""
+
 TAIL_MS: Final = 100
 """A sentence of which no more than this was cut off was heard: it ends in silence, and the playhead is cautious."""
 
@@ -145,6 +148,8 @@ class Chronicle:
     _moved_tools: set[str] = field(default_factory=set)
     _copied_breaches: int = 0
     _told_breaches: int = 0
+    _earlier_turns: int = 0
+    """How many there were when this stream began."""
     _told_usage: tuple[Usage, float, int] = (Usage(), 0.0, 0)
     _told_state: tuple[object, ...] = ()
     _speaking: tuple[str, Turn] | None = None
@@ -163,6 +168,7 @@ class Chronicle:
         """A stream begins; the first of them is where the call's time counts from."""
         self.began_at = self.now if self.began_at is None else self.began_at
         self._turn_ended_at = self._speaking = None
+        self._earlier_turns = len(self.turns)
         self.leave_tools()  # those of a process that was killed
 
     # The caller
@@ -345,6 +351,15 @@ class Chronicle:
             self._settled.discard(turn.number)
             self._told_at[turn.number] = self.now
         return news
+
+    def is_of_this_stream(self, turn: Turn) -> bool:
+        """Whether a turn was said since the last stream began."""
+        return turn.number > self._earlier_turns
+
+    def retell(self) -> None:
+        """What was said last was told by another process, which may have gone before it had told all of it."""
+        for turn in self.turns[-RETOLD:]:
+            self._touch(turn)
 
     def _is_due(self, number: int) -> bool:
         return number in self._settled or self.now - self._told_at.get(number, -math.inf) >= TELL_AGAIN_S

@@ -17,7 +17,7 @@ from kav.call.farewell import Farewell
 from kav.call.flow import Flow, Step
 from kav.call.flow_lock import FlowLock
 from kav.call.language import LanguageLock, contradicts
-from kav.call.recording import to_tell
+from kav.call.recording import RECORDING, is_due
 from kav.call.replies import Reply
 from kav.call.ruling import Directive, Ruling, Say
 
@@ -101,7 +101,7 @@ class Conversation:
         if active is None:
             return self._phrase(phrase)
         words = f"{self._text(phrase)} {active.ask.get(language, '')}" if self._text(phrase) else ""
-        return Reply("phrase", phrase, text=self._of_recording(phrase, words), language=language)
+        return Reply("phrase", phrase, text=words.strip(), language=language)
 
     @property
     def leaving(self) -> bool:
@@ -151,7 +151,7 @@ class Conversation:
         self.chronicle.caller_turn(item_id, self.open_question[0])
         if self.shutting_down:
             return self._phrase(SHUTDOWN)
-        return self._judgement() if self.flow.steps else self._answer()
+        return self._judgement() if self.flow.steps else Reply("answer", language=self.language.current)
 
     def shut_down(self, saying: Reply | None) -> Reply | None:
         """The process stops: return the apology, or None where the call ends by itself, for `saying` is its last word.
@@ -161,6 +161,17 @@ class Conversation:
         self.shutting_down = True
         ends = self.farewell.said or self.handing_over or (saying is not None and saying.phrase in LAST_WORDS)
         return None if ends else self._phrase(SHUTDOWN)
+
+    def of_recording(self, before: Reply | None = None) -> Reply | None:
+        """Return the word that the call is recorded, where the caller has not heard it yet.
+
+        `before`: what is said after it; a greeting that begins with it needs no other.
+        """
+        if (before is not None and before.kind == "judge") or not is_due(self.flow.recording, self.chronicle.turns):
+            return None
+        told = self._phrase(RECORDING)
+        included = before is not None and told.text and plain(before.text).startswith(plain(told.text))
+        return None if included else told
 
     def notice_limit(self) -> Reply:
         """Return the word that the call's time is nearly over."""
@@ -219,7 +230,7 @@ class Conversation:
             return self._ruled(self.lock.keyed(digits))
         if not digits:
             return self._phrase("not_understood")
-        return self._answer(Directive("keyed", value=digits))
+        return Reply("answer", language=self.language.current, directive=Directive("keyed", value=digits))
 
     def unjudged(self) -> Reply:
         """The model did not judge, though it must: nothing is taken from the turn, and the question is asked again."""
@@ -303,7 +314,7 @@ class Conversation:
             return None
         if say == "answer_then_resume" and not plain(transcript).endswith(plain(wanted)):
             self.note(Breach("resume phrase missing"))
-            return Reply("phrase", RESUME, text=wanted, language=reply.language)
+            return self._phrase(RESUME)
         if say in ASKING and transcript and not asks(transcript, wanted):
             self.note(Breach("question not asked", reply.directive.step if reply.directive is not None else ""))
             return Reply("phrase", QUESTION, text=wanted, language=reply.language)
@@ -362,6 +373,8 @@ class Conversation:
         `whole`: the reply was complete; one that was not may still have had its question before it.
         """
         heard = heard_share * len(transcript)
+        if reply is not None and reply.phrase == RECORDING:  # the question comes after it
+            transcript = ""
         if reply is not None and reply.phrase == GREETING:
             self._greeted = heard >= HEARD_SHARE * len(self._text(GREETING, reply.language))
         begins = question_starts(transcript)
@@ -387,21 +400,10 @@ class Conversation:
         return self._phrase(phrase) if phrase is not None else self._spoken(directive)
 
     def _spoken(self, directive: Directive) -> Reply:
-        return Reply("speak", text=self._of_recording(), language=self.language.current, directive=directive)
-
-    def _answer(self, directive: Directive | None = None) -> Reply:
-        return Reply("answer", text=self._of_recording(), language=self.language.current, directive=directive)
+        return Reply("speak", language=self.language.current, directive=directive)
 
     def _phrase(self, phrase: str) -> Reply:
-        text = self._of_recording(phrase, self._text(phrase))
-        return Reply("phrase", phrase, text=text, language=self.language.current)
-
-    def _of_recording(self, phrase: str = "", text: str = "") -> str:
-        """Return `text` behind what is still to be told of the recording; words of the model's own are left to it."""
-        if phrase == GREETING or (phrase and not text):
-            return text.strip()
-        told = to_tell(self.flow.recording, self.chronicle.turns, self.language.current)
-        return f"{told} {text}".strip()
+        return Reply("phrase", phrase, text=self._text(phrase), language=self.language.current)
 
     def _judgement(self, *, refused: str = "") -> Reply:
         """Return the judgement of the caller's turn, shown the question that is open now.
@@ -419,7 +421,7 @@ class Conversation:
 
     def _text(self, phrase: str, language: str = "") -> str:
         """Return the exact words of a phrase; none in a language without texts, which the model translates."""
-        own = {"greeting": self.flow.greeting, "closing": self.flow.closing}
+        own = {GREETING: self.flow.greeting, "closing": self.flow.closing, RECORDING: self.flow.recording}
         language = language or self.language.current
         if phrase == "transfer" and self.flow.transfer is not None:
             own["transfer"] = self.flow.transfer.announcement

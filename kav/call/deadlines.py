@@ -26,6 +26,8 @@ class CallRules:
     silence_close_s: float = 7.0
     reconnects: int = 0
     """How often a stream whose model is lost gets another connection to it."""
+    recorded: bool = False
+    """The call is being recorded, and whoever is on the line has to know."""
 
 
 @dataclass(slots=True)

@@ -1,6 +1,7 @@
-"""What callers are told of a recording: until they have heard it, whatever the bot says begins with it.
+"""What callers are told of a recording: until they have heard it, the bot says it before what it says next.
 
-The greeting begins with it too. But whoever talks over the greeting has not been told, and is recorded all the same.
+The greeting begins with it. But whoever talks over the greeting has not been told, and is recorded all the same. So it
+is a phrase of its own, asked for as any other, and behind it comes what the script says.
 """
 
 from collections.abc import Sequence
@@ -10,16 +11,17 @@ from kav.call.audit import plain
 from kav.call.chronicle import Turn
 from kav.call.flow import Texts
 
-TRIED_AT_MOST: Final = 6
-"""Of all that is said: a model that never gets it right is not to say it all day; Twilio's voice says it last."""
+RECORDING: Final = "recording"
+"""Id of the phrase."""
+
+TOLD_AT_MOST: Final = 3
+"""Times that the phrase is begun: who talks over it again and again hears it from Twilio's voice, at the end."""
 
 
-def to_tell(announcement: Texts, turns: Sequence[Turn], language: str) -> str:
-    """Return what is still to be told of the recording, in `language`; nothing where it was, or has no such words."""
-    told = announcement.get(language, "")
-    if not told or sum(turn.who == "bot" for turn in turns) > TRIED_AT_MOST or was_told(announcement, turns):
-        return ""
-    return told
+def is_due(announcement: Texts, turns: Sequence[Turn]) -> bool:
+    """Whether the caller is still to be told."""
+    times = sum(turn.phrase == RECORDING for turn in turns)
+    return bool(announcement) and times < TOLD_AT_MOST and not was_told(announcement, turns)
 
 
 def was_told(announcement: Texts, turns: Sequence[Turn]) -> bool:
@@ -30,12 +32,15 @@ def was_told(announcement: Texts, turns: Sequence[Turn]) -> bool:
 def heard_whole(turn: Turn, sentences: Texts) -> bool:
     """Whether one of these sentences begins what the bot said, and a mark says that the caller heard it to its end.
 
-    What was merely sent, or said in other words, does not count: whoever must be told is told once more.
+    What was merely sent, or said in other words, does not count, unless it was said in a language that has none of
+    these sentences: whoever must be told is told once more.
     """
     if turn.who != "bot" or not turn.marks or not turn.audio_ms:
         return False
     said = plain(turn.text)
     length = max((len(sentence) for sentence in map(plain, sentences.values()) if said.startswith(sentence)), default=0)
+    if turn.phrase == RECORDING and turn.language not in sentences:
+        length = len(said)
     heard_ms = turn.marks[-1] - turn.at_ms
     if turn.heard_ms is not None:
         heard_ms = min(heard_ms, turn.heard_ms)

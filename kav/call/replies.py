@@ -73,7 +73,6 @@ class Reply:
     kind: ReplyKind
     phrase: str = ""
     text: str = ""
-    """The exact words of a phrase, or the first words of what else is said."""
     language: str = ""
     directive: Directive | None = None
     attempts: int = 0

@@ -45,6 +45,7 @@ class CallSession:
         self._lost: list[Reply] | None = None
         """What was still to be said when the model was lost; None: nothing."""
         self._opening_phrase = rules.opening
+        self._recorded = rules.recorded
         self._talk = conversation
         self._deadlines = Deadlines(rules.max_call_s, rules.reply_timeout_s, rules.reconnects)
         self._silence_clock = SilenceClock(rules.silence_ask_s, rules.silence_close_s)
@@ -137,7 +138,7 @@ class CallSession:
         opening, lost = self._opening_phrase, self._lost
         self._opening_phrase, self._lost = "", None
         if opening:
-            return self._replies.owe(at, self._talk.opening(opening))
+            return self._say(at, self._talk.opening(opening))
         if lost is None:
             return []
         unheard = self.playhead.generation == self.playhead.sent == 0
@@ -286,12 +287,17 @@ class CallSession:
         spoken_to = self.listening or self._replies.turn_waits  # what was said besides is judged, and gets the reply
         if judged or spoken_to:
             self._talk.unsaid()
-        return [*actions, *(self._replies.ask(at) if spoken_to else self._replies.owe(at, reply))]
+        return [*actions, *(self._replies.ask(at) if spoken_to else self._say(at, reply))]
 
     def _caller_words(self, event: events.CallerWords) -> list[Action]:
         self._talk.chronicle.caller_words(event.item_id, event.text, event.seconds)
         self._talk.transcribed(event.item_id, event.text)
-        return []
+        if self._talk.flow.steps or not self._recorded:
+            return []
+        saying = self._replies.saying  # without a script, only now the caller's language is known
+        told = self._talk.of_recording(saying)
+        again = told is None or (saying is not None and saying.phrase == told.phrase)
+        return [] if told is None or again else self._replies.owe(event.at, told)
 
     def _caller_typed(self, event: events.CallerTyped) -> list[Action]:
         """A typed line is a turn that begins and ends in one moment: the bot is silent, and owes an answer."""
@@ -307,6 +313,12 @@ class CallSession:
         return [*actions, AddCallerText(event.item_id, event.text), *self._replies.owe(event.at, reply)]
 
     # The bot
+
+    def _say(self, at: float, reply: Reply) -> list[Action]:
+        """Owe what the script says, and before it what is still to be told of a recording."""
+        told = self._talk.of_recording(reply) if self._recorded else None
+        before = self._replies.owe(at, told, first=True) if told is not None else []
+        return [*before, *self._replies.owe(at, reply)]
 
     def _bot_words(self, event: events.BotWords) -> list[Action]:
         response = self._replies.live(event.response_id, event.at)
@@ -375,7 +387,7 @@ class CallSession:
             return [SendToolOutput(event.call_id, "ignored: one call for each turn")]
         response.called_tools = True
         reply = self._talk.judged(event.name, event.arguments, response.asked_at, event.call_id)
-        return [SendToolOutput(event.call_id, "noted"), *self._replies.owe(event.at, reply)]
+        return [SendToolOutput(event.call_id, "noted"), *self._say(event.at, reply)]
 
     def _tool_finished(self, event: events.ToolFinished) -> list[Action]:
         actions = self._replies.tool_finished(event.at, event.call_id, event.output)

@@ -30,6 +30,7 @@ _ACCOUNT_STAYS: Final = _PAGES | {
         "_settled",
         "_told_at",
         "_told_state",
+        "_earlier_turns",
         "_speaking",
         "_caller_items",
         "_speech_began_at",
@@ -124,4 +125,5 @@ def _read_pages(account: Chronicle, told: object, pages: Mapping[str, object]) -
     except KeyError as error:
         raise UnreadableError(f"a conversation without its {error}") from error
     account.tools = {run.call_id: run for run in runs}
+    account.retell()
     account.moved()  # whoever told of it has a copy

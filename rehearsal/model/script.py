@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 Speak = Callable[[str, str], bytes]  # text, language -> mu-law at 8 kHz
 _QUOTED = re.compile("«([^»]*)»")
 _TOLD = re.compile("“([^”]*)”")
-_BEGINS = re.compile("Begin with exactly “([^”]*)”")
 
 
 @dataclass(frozen=True)
@@ -120,25 +119,16 @@ class ReplyRequest:
         in_instructions = _QUOTED.search(self.create.get("instructions") or "")
         if in_instructions:
             return in_instructions[1]
-        quoted = _QUOTED.search(self._order)
+        newest = next((item for item in reversed(self.conversation) if item.type == "message"), None)
+        quoted = _QUOTED.search(newest.text) if newest is not None and newest.role == "system" else None
         return quoted[1] if quoted else None
 
     @property
     def told(self) -> str | None:
         """The last words between “ and ” in a newest system item: the model is to work them into its own."""
-        told = _TOLD.findall(_BEGINS.sub("", self._order))
-        return told[-1] if told else None
-
-    @property
-    def begins(self) -> str:
-        """The exact words that what is said is to begin with, according to a newest system item."""
-        begins = _BEGINS.search(self._order)
-        return begins[1] if begins else ""
-
-    @property
-    def _order(self) -> str:
         newest = next((item for item in reversed(self.conversation) if item.type == "message"), None)
-        return newest.text if newest is not None and newest.role == "system" else ""
+        told = _TOLD.findall(newest.text) if newest is not None and newest.role == "system" else []
+        return told[-1] if told else None
 
 
 class Script(Protocol):
@@ -174,8 +164,7 @@ class ObedientScript:
         """The phrase, the next answer, or the sentence that is always right."""
         if request.phrase is not None:
             return self._as_reply(request.phrase)
-        answer = self.answers.popleft() if self.answers else self.otherwise
-        return self._as_reply(f"{request.begins} {answer}".strip() if isinstance(answer, str) else answer)
+        return self._as_reply(self.answers.popleft() if self.answers else self.otherwise)
 
     def _as_reply(self, answer: str | Part | Reply) -> Reply:
         if isinstance(answer, Reply):

@@ -85,10 +85,24 @@ def test_the_next_stream_opens_and_rules_there_as_it_would_here(chance: Random, 
     assert there.language.current == phone.talk.language.current
 
 
-def test_nothing_that_was_told_before_is_news_there() -> None:
+def test_of_what_was_told_before_only_what_may_not_have_been_told_whole_is_news_there() -> None:
+    """The process that was to tell it may have been killed in the midst of a sentence."""
     phone = any_call(Random(7), 40)
     phone.talk.chronicle.news()
-    assert travelled(phone.talk).chronicle.news() is None
+    there = travelled(phone.talk).chronicle
+    news = there.news()
+    assert news is not None
+    assert news.turns == tuple(there.turns[-2:])
+    assert (news.answers, news.breaches, news.tools, news.usage) == ((), (), (), None)
+    assert there.news() is None
+
+
+def test_what_another_stream_has_said_stays_that_streams() -> None:
+    phone = any_call(Random(7), 40)
+    there = travelled(phone.talk)
+    there.begin_stream()
+    there.chronicle.caller_turn("item", "city")
+    assert [there.chronicle.is_of_this_stream(turn) for turn in there.chronicle.turns[-2:]] == [False, True]
 
 
 def test_the_message_that_was_left_to_ask_for_is_asked_for_there() -> None:

@@ -53,7 +53,7 @@ class Judging(Script):
             judgement = self.judgements.pop(0) if self.judgements else CallTool("unclear", {})
             return judgement if isinstance(judgement, Reply) else Reply([judgement], first_after_s=0.02)
         self.voices += 1
-        words = request.phrase or f"{request.begins} {request.told or '...'}".strip()
+        words = request.phrase or request.told or "..."
         return Reply([Say(words, audio=noise(self.voices, 300))], first_after_s=0.02)
 
 

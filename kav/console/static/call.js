@@ -6,6 +6,7 @@ import { listen } from "./connection.js";
 import { morph } from "./morph.js";
 
 const SETTLES_MS = [2000, 6000, 20000]; // after the end: Twilio's status, the summary and the recording come late
+const GIVE_UP_MS = 20000; // a connection that is lost without a word
 const GATHER_MS = 250; // what happens in one moment is fetched once
 const TURNS = 100000; // of a call's version: turns count so much, and letters one; see kav/console/live.py
 const LOOK_EVERY_MS = 5000; // news of a call come from the process that carries it, and the page may listen to another
@@ -15,7 +16,7 @@ let fetching = false, fetchedAt = -Infinity, next = 0, nextAt = Infinity, moved 
 let settling = false, stop = null, later = 0;
 
 async function refresh() {
-  const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+  const answer = await fetch(location.href, { headers: { Accept: "text/html" }, signal: AbortSignal.timeout(GIVE_UP_MS) });
   if (answer.redirected) return location.reload(); // to the login
   if (!answer.ok) return;
   morph(page, new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("call"));
