@@ -104,8 +104,6 @@ def erase_everywhere(engine: Engine, number: str) -> Erased:
 
     Raises what the database says; what was erased until then stays erased, and it can be run again.
     """
-    with engine.connect() as connection:
-        said = sorted(calls_with(connection, number))
     erased = Erased()
     while True:
         with engine.begin() as connection:
@@ -113,6 +111,8 @@ def erase_everywhere(engine: Engine, number: str) -> Erased:
         if not batch.calls:
             break
         erased += batch
+    with engine.connect() as connection:  # only now: who calls from a number may say it as well, and it is one call
+        said = sorted(calls_with(connection, number))
     for first in range(0, len(said), BATCH):
         with engine.begin() as connection:
             erased += erase(connection, number, datetime.now(UTC), said=said[first : first + BATCH])

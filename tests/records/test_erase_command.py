@@ -47,6 +47,20 @@ def test_a_number_is_erased_beside_a_kav_that_runs(
     assert "0 calls erased" in erase(database_url, THEIRS).output
 
 
+def test_who_answers_with_the_number_they_call_from_is_one_call(
+    database_url: str, start_records: Callable[..., Records]
+) -> None:
+    records = start_records(database_url)
+    records.save_call("CA1", from_number=THEIRS, to_number=OWN)
+    records.save_answer("CA1", "phone", value=THEIRS)
+    records.save_call("CA2", from_number="anonymous", to_number=OWN)
+    assert records.save_answer("CA2", "phone", value="050-123 4567").wait(SOON_S)
+    result = erase(database_url, THEIRS)
+    assert f"{THEIRS}: 2 calls erased, with 2 turns" in result.output
+    assert [call["answers"] for call in (records.get_call("CA1"), records.get_call("CA2")) if call] == [[], []]
+    assert "0 calls erased" in erase(database_url, THEIRS).output
+
+
 def test_the_erased_words_are_in_no_file_though_others_have_it_open(
     sqlite_url: str, start_records: Callable[..., Records], tmp_path: Path
 ) -> None:
