@@ -4,7 +4,7 @@
     GET  /calls/<call_sid>
     POST /calls/<call_sid>/end
 
-Token and errors are those of `routes_calls`; docs/openapi.yaml describes both.
+Token and errors are those of `routes_calls`; kav/openapi.yaml describes both.
 """
 
 import logging
@@ -26,7 +26,7 @@ from kav.wire.twilio_rest import TwilioRestError
 from routes_calls import CallDesk, Parts, Refused, answer
 from stream_registry import Entry, Line
 
-DESCRIPTION: Final = Path(__file__).with_name("docs") / "openapi.yaml"
+DESCRIPTION: Final = Path(__file__).with_name("kav") / "openapi.yaml"
 DEFAULT_PAGE: Final = 50
 LARGEST_PAGE: Final = 200
 MAX_SID_CHARS: Final = 64

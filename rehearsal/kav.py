@@ -34,10 +34,18 @@ class KavDied(Exception):
 class KavProcess:
     """`python app.py` with an environment of its own: nothing of ours leaks in but the path."""
 
-    def __init__(self, settings: Mapping[str, str], *, port: int | None = None, python: str = sys.executable) -> None:
+    def __init__(
+        self,
+        settings: Mapping[str, str],
+        *,
+        port: int | None = None,
+        python: str = sys.executable,
+        root: Path = ROOT,
+    ) -> None:
+        """`root`: the folder of the Kav that is started."""
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self._python = python
+        self._python, self._root = python, root
         self._folder = tempfile.TemporaryDirectory(prefix="kav-")
         self.database = Path(self._folder.name) / "kav.db"
         self.log_path = Path(self._folder.name) / "kav.log"
@@ -55,7 +63,7 @@ class KavProcess:
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "SSL_CERT_FILE") if name in os.environ}
         with self.log_path.open("wb") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *(self._python, "-I", "-S", str(LEASH), self._python, str(ROOT / "app.py")),
+                *(self._python, "-I", "-S", str(LEASH), self._python, str(self._root / "app.py")),
                 cwd=self._folder.name,
                 env={**kept, **self._settings},
                 stdin=asyncio.subprocess.PIPE,  # the leash: when we are gone, however that came, Kav ends too

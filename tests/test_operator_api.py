@@ -1,4 +1,4 @@
-"""Guards the operator's API: which calls there were, how one went, to end one; docs/openapi.yaml is true."""
+"""Guards the operator's API: which calls there were, how one went, to end one; kav/openapi.yaml is true."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -32,7 +32,7 @@ from tests.in_process import API_TOKEN, BASE, kavs, with_twilio
 from tests.local_servers import TOKEN, TwilioApi, twilio_api
 
 DESCRIPTION: dict[str, Any] = yaml.safe_load(
-    (Path(__file__).parents[1] / "docs" / "openapi.yaml").read_text(encoding="utf-8")
+    (Path(__file__).parents[1] / "kav" / "openapi.yaml").read_text(encoding="utf-8")
 )
 AUTHORIZED = {"Authorization": f"Bearer {API_TOKEN}"}
 URI = "urn:openapi"
