@@ -26,7 +26,9 @@ UPGRADE = {
     "Sec-WebSocket-Version": "13",
     "Sec-WebSocket-Key": KEY,
 }
-HEADER_TIMEOUT_S, KEEP_ALIVE_S, REQUEST_TIMEOUT_S = 0.2, 0.5, 0.4
+HEADER_TIMEOUT_S, KEEP_ALIVE_S, REQUEST_TIMEOUT_S = 0.2, 3.0, 0.4
+GRACE_S = 2.0
+"""How much later a busy machine may see it; with it the other timeouts still end before KEEP_ALIVE_S does."""
 
 
 class ImpatientHandler(WebSocketHandler):
@@ -62,7 +64,7 @@ def address() -> Iterator[tuple[str, int]]:
 @pytest.fixture
 def client(address: tuple[str, int]) -> Iterator[socket.socket]:
     sock = gevent_socket.create_connection(address)
-    with gevent.Timeout(WAIT_S):
+    with gevent.Timeout(2 * WAIT_S):
         yield sock
     sock.close()
 
@@ -158,24 +160,24 @@ def test_a_connection_serves_one_request_after_the_other(client: socket.socket) 
 def test_a_refused_upgrade_ends_its_connection(client: socket.socket) -> None:
     client.sendall(request("/echo", {**UPGRADE, "X-Full": "yes"}))
     head(client)
-    assert until_dropped(client) < KEEP_ALIVE_S / 2
+    assert until_dropped(client) < GRACE_S
 
 
 @pytest.mark.parametrize("begun", [b"G", b"GET /plain HTTP/1.1\r\n", b"GET /plain HTTP/1.1\r\nHost: local"])
 def test_half_sent_headers_are_dropped_after_the_header_timeout(client: socket.socket, begun: bytes) -> None:
     client.sendall(begun)
-    assert HEADER_TIMEOUT_S / 2 < until_dropped(client) < HEADER_TIMEOUT_S + 0.5
+    assert HEADER_TIMEOUT_S / 2 < until_dropped(client) < HEADER_TIMEOUT_S + GRACE_S
 
 
 def test_headers_that_trickle_in_do_not_buy_time(client: socket.socket) -> None:
     def trickle() -> None:
         with suppress(OSError):
-            for byte in request("/plain", {"Host": "localhost", "X-Slow": "y" * 100}):
+            for byte in request("/plain", {"Host": "localhost", "X-Slow": "y" * 500}):
                 client.sendall(bytes([byte]))
                 gevent.sleep(0.02)
 
     slow = gevent.spawn(trickle)
-    assert until_dropped(client) < HEADER_TIMEOUT_S + 0.5
+    assert until_dropped(client) < HEADER_TIMEOUT_S + GRACE_S
     slow.kill()
 
 
@@ -187,7 +189,7 @@ def test_a_body_that_does_not_come_is_not_waited_for_whatever_the_request_asks_f
     """Whoever sends half a form, and perhaps says `Upgrade`, would otherwise hold a connection for ever."""
     form = {"Host": "localhost", "Content-Type": "application/x-www-form-urlencoded", "Content-Length": "1000", **asks}
     client.sendall(request(path, form).replace(b"GET", b"POST", 1) + b"a=")
-    assert REQUEST_TIMEOUT_S / 2 < until_dropped(client) < REQUEST_TIMEOUT_S + 0.5
+    assert REQUEST_TIMEOUT_S / 2 < until_dropped(client) < REQUEST_TIMEOUT_S + GRACE_S
 
 
 def test_a_body_that_trickles_in_does_not_buy_time(client: socket.socket) -> None:
@@ -201,12 +203,12 @@ def test_a_body_that_trickles_in_does_not_buy_time(client: socket.socket) -> Non
                 gevent.sleep(0.02)
 
     slow = gevent.spawn(trickle)
-    assert until_dropped(client) < REQUEST_TIMEOUT_S + 0.5
+    assert until_dropped(client) < REQUEST_TIMEOUT_S + GRACE_S
     slow.kill()
 
 
 def test_an_idle_connection_is_dropped_after_a_while(client: socket.socket) -> None:
-    assert KEEP_ALIVE_S / 2 < until_dropped(client) < KEEP_ALIVE_S + 0.5
+    assert KEEP_ALIVE_S / 2 < until_dropped(client) < KEEP_ALIVE_S + GRACE_S
 
 
 def test_a_stream_is_not_dropped_by_the_timeouts_of_http(client: socket.socket) -> None:
