@@ -340,7 +340,7 @@ class Conversation:
     def _phrase_said(self, reply: Reply, transcript: str) -> Reply | None:
         exact = not reply.text or plain(transcript) == plain(reply.text)
         retried, self._retried = self._retried, False
-        if not exact and not retried:
+        if not exact and not retried and reply.phrase != RECORDING:  # that comes again by itself, before a later turn
             self._retried = True
             return replace(reply, attempts=0)
         if not exact:

@@ -5,6 +5,7 @@ unless the caller was first or the call ended, every call ends, and nothing afte
 """
 
 import json
+from dataclasses import replace
 from random import Random
 
 from hypothesis import given, settings
@@ -26,7 +27,7 @@ FLOW = Flow(
     direction="inbound",
     numbers=(),
     languages=("he", "en"),
-    greeting={"he": "שלום, נציג דיגיטלי.", "en": "Hello."},
+    greeting={"he": "השיחה מוקלטת. שלום, נציג דיגיטלי.", "en": "This call is recorded. Hello."},
     closing={"he": "הכול נרשם, להתראות.", "en": "All noted, goodbye."},
     steps=(
         Step("city", {"he": "באיזו עיר?", "en": "Which city?"}, kind="choice", choices=("חיפה", "עכו")),
@@ -35,6 +36,7 @@ FLOW = Flow(
         Step("name", {"he": "מה השם?"}, kind="name", optional=True, max_asks=2, give_up="end"),
     ),
     transfer=Transfer("+97231110009", {"he": "רגע, מעבירה."}),
+    recording={"he": "השיחה מוקלטת.", "en": "This call is recorded."},
 )
 LONGEST_S = 300.0
 RULES = CallRules(max_call_s=LONGEST_S, reply_timeout_s=8)
@@ -52,7 +54,7 @@ class Telephone:
     def __init__(self, chance: Random) -> None:
         self.chance = chance
         self.talk = Conversation(FLOW, PHRASES, "+972501234567")
-        self.world = World(CallSession(RULES, self.talk))
+        self.world = World(CallSession(replace(RULES, recorded=chance.choice((True, False))), self.talk))
         self.world.started()
         self.began_at = self.world.now
         self.calls = 0
