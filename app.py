@@ -15,6 +15,7 @@ import gc
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 from dataclasses import dataclass, replace
@@ -41,11 +42,12 @@ import twilio_gate
 from call_admission import Admission
 from call_placed import RING_S, Placed
 from drain import LEAVE_S, drain
-from kav import commands, console, log
+from kav import commands, console, log, refusal
 from kav.after_call import AfterCall
 from kav.bearer import is_bearer
 from kav.flow_files import FlowFileError, Flows, folder_of, load_flows, secrets_of, usable
 from kav.records import Records, durability_warning
+from kav.records.errors import DatabaseMisconfiguredError
 from kav.settings import Settings, read_secrets
 from kav.shared import Shared, open_shared
 from kav.tickets import Tickets
@@ -85,15 +87,25 @@ class Kav:
     """What it shares with other processes; None: there are none."""
 
 
+class CannotListen(Exception):
+    """Kav's address cannot be had; the message says why, and what to set."""
+
+
 def create_app(settings: Settings | None = None) -> Flask:
     """Build the application; connects to nothing and starts nothing.
 
     Raises:
         pydantic.ValidationError: a setting cannot be right; the message names it.
+        kav.records.errors.DatabaseMisconfiguredError: there can be no records at DATABASE_URL.
         realtime_prompt_builder.MissingPhrase: a language's file is incomplete.
         kav.flow_files.FlowFileError: a flow file cannot be used; the message names file, line and remedy.
+        SystemExit: the first two, on the command line: what is wrong has been said.
     """
-    settings = settings or Settings()
+    with refusal.under_flask():
+        return _build(settings or Settings())
+
+
+def _build(settings: Settings) -> Flask:
     phrases = prompt.load_phrases()
     flows, tools = _with_tools(_flows(settings), settings)
     rest = TwilioRest(settings)
@@ -210,6 +222,7 @@ def serve(settings: Settings) -> None:
 
     Raises:
         RuntimeError: the standard library is not patched, so that the first call would stop all others.
+        CannotListen: the address cannot be had.
     """
     if not patching.is_module_patched("socket"):
         raise RuntimeError("serve() needs gevent's patches first of all: start Kav with `python app.py`.")
@@ -235,13 +248,24 @@ def serve(settings: Settings) -> None:
     gevent.spawn(kav.media.watch)
     gevent.spawn(kav.admission.watch_spending, kav.records)
     aftermath = gevent.spawn(kav.aftermath.run)
-    server.start()
+    _listen(server, settings)
     _announce(settings, server.server_port or settings.PORT)
     logger.info(app.extensions["kav.console"].welcome())
     gc.collect()
     gc.freeze()  # a full collection over what boot has loaded would stall every call for 50 ms
     stopping.wait()
     _leave(kav, server, aftermath)
+
+
+def _listen(server: WSGIServer, settings: Settings) -> None:
+    try:
+        server.start()
+    except OSError as error:
+        # What gevent adds to the text is the address again; a resolver's errors are none of the system's.
+        why = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+        raise CannotListen(
+            f"Kav cannot listen on {settings.bind_host}:{settings.PORT}: {why}. Set PORT or HOST."
+        ) from error
 
 
 def _announce(settings: Settings, port: int) -> None:
@@ -286,23 +310,21 @@ def main() -> int:
     try:
         settings = Settings()
     except ValidationError as error:
-        problems = (f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors())
-        sys.stderr.write("\n".join(problems) + "\n")
-        return 2
+        return _refuse(refusal.lines(error))
     if missing := settings.missing():
-        sys.stderr.write(missing + "\n")
-        return 2
+        return _refuse(missing)
     try:
         serve(settings)
-    except FlowFileError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    except OSError as error:
-        sys.stderr.write(
-            f"Kav cannot listen on {settings.bind_host}:{settings.PORT}: {error.strerror}. Set PORT or HOST.\n"
-        )
-        return 2
+    except DatabaseMisconfiguredError as error:
+        return _refuse(refusal.lines(error))
+    except (FlowFileError, CannotListen) as error:
+        return _refuse(str(error))
     return 0
+
+
+def _refuse(lines: str) -> int:
+    sys.stderr.write(f"{lines}\n")
+    return refusal.STATUS
 
 
 def leave(status: int) -> None:

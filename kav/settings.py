@@ -29,12 +29,22 @@ HEROKU_DRAIN_S: Final = 20.0
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MIN_PASSWORD_CHARS = 10
 BLOCKABLE = re.compile(r"\+[0-9]{1,15}\*?|(sip|client):\S+")
+ANSWERABLE = re.compile(r"\+(?!9720)[1-9][0-9]{6,14}|\*")  # nothing else is ever dialled: +972 and then no zero
+PUBLIC_HOST = re.compile(r"https://([^\s/?#@:\[\]]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?")
+LOOPBACK_HOST = re.compile(r"http://(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?")
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
 class Settings(BaseSettings):
     """One installation's settings; see each field's description, or `.env.example`."""
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True, case_sensitive=True)
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        extra="ignore",
+        frozen=True,
+        case_sensitive=True,
+        hide_input_in_errors=True,  # what is wrong with a secret may be said, the secret may not
+    )
 
     # Where Kav listens and what the world calls it
     HOST: str = Field(default="", description="Address to bind. Default: 0.0.0.0 with a Twilio token, else 127.0.0.1.")
@@ -206,6 +216,15 @@ class Settings(BaseSettings):
                 raise ValueError(f"{entry!r} blocks nobody: write +972501234567, +2637* or {WITHHELD}")
         return value
 
+    @field_validator("KAV_DEFAULT_NUMBERS")
+    @classmethod
+    def _answerable(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """One that is written in another form would be answered by nobody."""
+        for entry in value:
+            if not ANSWERABLE.fullmatch(entry):
+                raise ValueError(f"{entry!r} is never dialled: write +97231234567, or * for all")
+        return value
+
     @field_validator("PHONE_REGION")
     @classmethod
     def _known_region(cls, value: str) -> str:
@@ -235,6 +254,21 @@ class Settings(BaseSettings):
     @classmethod
     def _strip_slash(cls, value: str) -> str:
         return value.rstrip("/")
+
+    @field_validator("PUBLIC_BASE_URL")
+    @classmethod
+    def _is_host_alone(cls, value: str) -> str:
+        """Signatures are checked against it and Kav's paths are appended: with any other, every call is refused."""
+        if value and not (PUBLIC_HOST.fullmatch(value) or LOOPBACK_HOST.fullmatch(value)):
+            raise ValueError("write scheme and host alone, like https://kav.example.com; http:// is for 127.0.0.1 only")
+        return value
+
+    @field_validator("LOG_LEVEL")
+    @classmethod
+    def _known_level(cls, value: str) -> str:
+        if value.upper() not in LOG_LEVELS:
+            raise ValueError(f"{value!r} is no level: write {', '.join(LOG_LEVELS[:-1])} or {LOG_LEVELS[-1]}")
+        return value
 
     @field_validator("KAV_TOOLS_URL")
     @classmethod

@@ -20,6 +20,7 @@ FLOORS = [
         "drain",
         "kav.commands",
         "kav.console",
+        "kav.refusal",
     ),
     ("media_desk", "call_admission", "call_placed", "twilio_answers"),
     ("media_ws_ai", "kav.after_call", "kav.shared"),

@@ -83,6 +83,81 @@ def test_what_is_no_redis_is_refused(url: str) -> None:
         settings(REDIS_URL=url)
 
 
+@pytest.mark.parametrize("number", ["03-1234567", "97231234567", "+972031234567", "+972 3 123 4567", "+972", "any"])
+def test_a_number_that_nobody_can_dial_is_refused(number: str) -> None:
+    with pytest.raises(ValidationError, match=r"KAV_DEFAULT_NUMBERS(.|\n)* is never dialled: write \+97231234567"):
+        settings(KAV_DEFAULT_NUMBERS=f"+97231234567,{number}")
+
+
+def test_numbers_as_twilio_dials_them_are_answered() -> None:
+    assert settings(KAV_DEFAULT_NUMBERS=" +97231234567, +14155550100,").KAV_DEFAULT_NUMBERS == (
+        "+97231234567",
+        "+14155550100",
+    )
+    assert settings(KAV_DEFAULT_NUMBERS="*").KAV_DEFAULT_NUMBERS == ("*",)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "kav.example.com",
+        "https://",
+        "https://kav.example.com/kav",
+        "https://kav.example.com?a=b",
+        "https://kav.example.com#a",
+        "https://user:hush@kav.example.com",
+        "https://kav.example.com:port",
+        "https://kav example.com",
+        "HTTPS://kav.example.com",
+        "wss://kav.example.com",
+        "http://kav.example.com",
+        "http://127.0.0.1.example.com",
+    ],
+)
+def test_a_public_address_that_no_call_could_come_to_is_refused(address: str) -> None:
+    with pytest.raises(ValidationError, match=r"PUBLIC_BASE_URL(.|\n)*write scheme and host alone, like https://"):
+        settings(PUBLIC_BASE_URL=address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://kav.example.com",
+        "https://kav.example.com:8443",
+        "https://[2001:db8::1]",
+        "http://127.0.0.1:8080",
+        "http://localhost:5000",
+        "http://[::1]:8080",
+    ],
+)
+def test_a_public_address_is_taken_with_or_without_its_slash(address: str) -> None:
+    assert address == settings(PUBLIC_BASE_URL=address).PUBLIC_BASE_URL
+    assert address == settings(PUBLIC_BASE_URL=f"{address}/").PUBLIC_BASE_URL
+
+
+@pytest.mark.parametrize("level", ["verbose", "", "10", "NOTSET"])
+def test_a_level_that_no_log_has_is_refused_with_those_there_are(level: str) -> None:
+    with pytest.raises(ValidationError, match="write DEBUG, INFO, WARNING or ERROR"):
+        settings(LOG_LEVEL=level)
+    assert settings(LOG_LEVEL="debug").LOG_LEVEL == "debug"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"SMTP_URL": "smtps://u:hunter2/secret@mail.example:465"},
+        {"KAV_CONSOLE_PASSWORD": "hunter2"},
+        {"TWILIO_SHARED_KEY": "hunter2"},
+        {"KAV_REHEARSAL": "1", "TWILIO_AUTH_TOKEN": "hunter2", "DATABASE_URL": "postgres://u:hunter2@h/d"},
+    ],
+)
+def test_what_is_refused_does_not_show_either(wrong: dict[str, str]) -> None:
+    with pytest.raises(ValidationError) as caught:
+        settings(**wrong)
+    assert "hunter2" not in str(caught.value)
+    assert "hunter2" not in repr(caught.value)
+
+
 def test_secrets_do_not_show() -> None:
     assert "hush" not in repr(settings(OPENAI_API_KEY="hush", TWILIO_AUTH_TOKEN="hush", KAV_API_TOKEN="hush"))
 
