@@ -59,7 +59,8 @@ def chosen_port(wanted: str) -> int:
         return _bound(port)
     except OSError as error:
         free = _bound(0)
-        print(f"Port {port} cannot be had ({error.strerror}); Kav takes {free}. Say PORT=... for another.\n")
+        why = os.strerror(error.errno or 0)  # the error's own text names the address again
+        print(f"Port {port} cannot be had ({why}); Kav takes {free}. Say PORT=... for another.\n")
         return free
 
 

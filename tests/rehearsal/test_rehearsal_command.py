@@ -327,7 +327,7 @@ def test_a_port_that_is_taken_is_named_and_a_free_one_is_found(capsys: pytest.Ca
         port = taken.getsockname()[1]
         found = chosen_port(str(port))
     assert found != port
-    assert f"Port {port} cannot be had" in capsys.readouterr().out
+    assert f"Port {port} cannot be had (Address already in use); Kav takes {found}." in capsys.readouterr().out
     assert chosen_port(str(found)) == found
     with pytest.raises(ValueError, match="PORT is 'high'"):
         chosen_port("high")
