@@ -22,8 +22,13 @@ ANSWERS = {
     "ar": "هذه تجربة فقط بدون النموذج الحقيقي، لذلك لا جواب عندي هنا.",
     "ru": "Это репетиция без настоящей модели, и ответа у меня нет.",
 }
+LANGUAGES = {"Hebrew": "he", "English": "en", "Arabic": "ar", "Russian": "ru"}
+"""By the names with which Kav orders them."""
+OWN = "he"
+"""Spoken where nobody has said anything."""
 RIGHT = {"he": "נכון?", "en": "Is that right?", "ar": "صحيح؟", "ru": "Верно?"}
 
+_SPEAK = re.compile(r"Speak (\w+) only\. ")
 _STEP = re.compile(r"The active question is (\S+): ")
 _CHOICES = re.compile(r"Its value: one of: ([^.]*)\.")
 
@@ -39,10 +44,11 @@ class Typist(Script):
         """A judgement where one is required, else the words that Kav gave, or that there are none."""
         typed, order = _typed(request), _order(request)
         if request.tool_choice == "required":
-            return Reply([judged(typed, order)], first_after_s=0.05)
+            return Reply([judged(typed, order, _language(request))], first_after_s=0.05)
         if request.phrase is not None:
             return _spoken(request.phrase)
-        language = alphabet(request.told or typed)
+        ordered = _SPEAK.match(order)
+        language = LANGUAGES.get(ordered[1], "en") if ordered else _language(request)
         if order.startswith("Speak") and "Answer the caller" in order:
             return _spoken(f"{ANSWERS.get(language, ANSWERS['en'])} {request.told or ''}".strip())
         if "Read back" in order:
@@ -50,11 +56,11 @@ class Typist(Script):
         return _spoken(request.told or ANSWERS.get(language, ANSWERS["en"]))
 
 
-def judged(typed: str, order: str) -> CallTool:
-    """How a line is judged under Kav's order; nothing typed (somebody spoke) is unclear."""
-    told: dict[str, object] = {"language": alphabet(typed)}
+def judged(typed: str, order: str, language: str) -> CallTool:
+    """How a line in `language` is judged under Kav's order; nothing typed (somebody spoke) is unclear."""
+    told: dict[str, object] = {"language": language}
     if not typed:
-        return CallTool("unclear", {"language": "he", "reason": "not_understood"})
+        return CallTool("unclear", {**told, "reason": "not_understood"})
     if _holds(typed, LEAVE):
         return CallTool("end_call", told)
     if _holds(typed, HUMAN):
@@ -83,6 +89,16 @@ def _typed(request: ReplyRequest) -> str:
     """The newest thing that somebody said, if it was typed."""
     turns = [item for item in request.conversation if item.type == "message" and item.role == "user"]
     return turns[-1].text if turns else ""
+
+
+def _language(request: ReplyRequest) -> str:
+    """The language of what was typed last: a number has none, and is said in that of the line before it.
+
+    Before anybody has typed a letter it is the bot's, which greets in the flow's own.
+    """
+    said = [item for item in reversed(request.conversation) if item.type == "message" and item.role != "system"]
+    lines = [item.text for item in said if item.role == "user"] + [item.transcript or item.text for item in said]
+    return next((alphabet(line) for line in lines if any(map(str.isalpha, line))), OWN)
 
 
 def _order(request: ReplyRequest) -> str:

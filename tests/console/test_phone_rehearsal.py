@@ -51,6 +51,46 @@ async def test_a_flow_is_walked_through_with_a_question_in_between(page: Page) -
     await answered(page, "כן", "צריך שנגיע עכשיו?")
 
 
+HEBREW = {
+    "דלת טרוקה": "באיזו עיר אתם?",
+    "חיפה": "מה הכתובת המלאה?",
+    "הרצל 10": "הרצל 10, נכון?",
+    "כן": "צריך שנגיע עכשיו?",
+    "בטח": "לאיזה מספר המנעולן יחזור אליכם?",
+    "050-123 4567": "0501234567, נכון?",
+}
+ENGLISH = {
+    "A shut door": "Which city are you in?",
+    "Haifa": "What is the full address?",
+    "10 Herzl": "10 Herzl, Is that right?",
+    "yes": "Do you need us right now?",
+    "sure": "Which number should the locksmith call you on?",
+    "050-123 4567": "0501234567, Is that right?",
+}
+
+
+@pytest.mark.parametrize("lines", [HEBREW, ENGLISH])
+async def test_a_number_is_read_back_in_the_language_of_the_lines_before_it(page: Page, lines: dict[str, str]) -> None:
+    for line, wanted in lines.items():
+        await answered(page, line, wanted)
+    assert 'id="breaches"' not in await shown(page)
+
+
+async def test_a_first_line_without_letters_is_in_the_flows_own_language(page: Page) -> None:
+    await answered(page, "10", "באיזו עיר אתם?")
+    await answered(page, "12:30", "מה הכתובת המלאה?")
+    await answered(page, "17", "17, נכון?")
+    assert 'id="breaches"' not in await shown(page)
+
+
+async def shown(page: Page) -> str:
+    """The call's own page in the console."""
+    async with page.operator.get(f"/console/calls/{page.sid}") as answer:
+        assert answer.status == 200
+        html: str = await answer.text()
+        return html
+
+
 async def test_who_types_a_farewell_hears_one_and_the_call_is_over(page: Page) -> None:
     page.type("להתראות")
     state = await page.over()
