@@ -148,7 +148,6 @@ def test_a_level_that_no_log_has_is_refused_with_those_there_are(level: str) -> 
         {"SMTP_URL": "smtps://u:hunter2/secret@mail.example:465"},
         {"KAV_CONSOLE_PASSWORD": "hunter2"},
         {"TWILIO_SHARED_KEY": "hunter2"},
-        {"KAV_REHEARSAL": "1", "TWILIO_AUTH_TOKEN": "hunter2", "DATABASE_URL": "postgres://u:hunter2@h/d"},
     ],
 )
 def test_what_is_refused_does_not_show_either(wrong: dict[str, str]) -> None:
