@@ -71,6 +71,7 @@ async def place() -> AsyncIterator[Place]:
     server = Postgres(folder, found)
     await asyncio.to_thread(server.start)
     settings = {"DATABASE_URL": server.url(), "VAD_SILENCE_MS": "200", "DRAIN_SECONDS": "0"}
+    settings |= {"SILENCE_ASK_S": "60", "SILENCE_CLOSE_S": "90"}  # the caller says nothing until the server is back
     try:
         async with World(settings) as world:
             engine = create_engine(server.url(), poolclass=NullPool, connect_args={"connect_timeout": 2})

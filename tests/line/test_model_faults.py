@@ -14,8 +14,8 @@ from rehearsal.websocket import connect
 from rehearsal.world import AUTH_TOKEN, World
 from tests.line.listening import SPEECH, Talk, Voiced, noise, say, talking
 
-REPLY_TIMEOUT_S, CONNECT_TIMEOUT_S = 3.0, 2.0
-SLACK_S = 1.5
+REPLY_TIMEOUT_S, CONNECT_TIMEOUT_S = 6.0, 3.0
+SLACK_S = 5.0
 """What a busy machine and the way to after-stream may add to Kav's own patience."""
 
 HEBREW = re.compile("[א-ת ,.]+")
@@ -239,9 +239,10 @@ async def test_a_strangers_stream_never_opens_a_model_connection(world: World) -
     peer = await connect(url, {SIGNATURE_HEADER: signature(AUTH_TOKEN, url)})
     for start in ('{"callSid":"CAstranger","streamSid":"MZ1"}', '{"callSid":"","streamSid":"","customParameters":{}}'):
         peer.send_text('{"event":"start","start":' + start + ',"streamSid":"MZ1"}')
-    await asyncio.wait_for(peer.gone(), 2)
+    await asyncio.wait_for(peer.gone(), 10)
     assert peer.close_code == 1008
-    assert (len(world.model.sessions), world.model.open_connections) == before
+    assert len(world.model.sessions) == before[0]
+    assert world.model.open_connections <= before[1], "those of the calls before may still be closing"
     peer.abort()
 
 
