@@ -18,10 +18,10 @@ from kav.wire.websocket_server import WebSocketHandler
 from routes_recordings import RecordingDesk
 from tests.local_servers import ACCOUNT, TOKEN
 
-SOUND = bytes(range(256)) * 24_000  # 6 MB: more than the buffers on the way take
-AT_ONCE_BYTES, EVERY_S = 40_000, 0.01
+SOUND = bytes(range(256)) * 36_000  # 9 MB: what the buffers on the way do not take lasts longer than an answer's time
+AT_ONCE_BYTES, EVERY_S = 40_000, 0.04
 RECORDING = "RE" + "0" * 32
-REQUEST_TIMEOUT_S, WAIT_S = 0.4, 20.0
+REQUEST_TIMEOUT_S, WAIT_S = 2.5, 40.0
 
 
 class ImpatientHandler(WebSocketHandler):

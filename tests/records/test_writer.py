@@ -10,10 +10,12 @@ from typing import Any
 
 import gevent
 import pytest
+from gevent.event import Event
 from sqlalchemy import Connection, create_engine, text
 
 from kav.records import Records, SaveResult, durability_warning
 from kav.records.backlog import FIRST_RETRY_S, LAST_RETRY_S, is_worth_a_line, retry_delay_s
+from kav.records.database import DatabaseThread
 from kav.records.errors import (
     BacklogFullError,
     DatabaseMisconfiguredError,
@@ -156,12 +158,21 @@ def test_what_is_told_again_and_again_waits_once_and_keeps_all_of_it(sqlite_url:
     assert (stored["turns"][0]["text"], stored["turns"][0]["heard"]) == ("א" * 499, "א")
 
 
-def test_what_is_told_of_a_row_that_is_being_written_is_not_lost(sqlite_url: str, start_records: Start) -> None:
+def test_what_is_told_of_a_row_that_is_being_written_is_not_lost(
+    sqlite_url: str, start_records: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
     records = start_records(sqlite_url, leases=False)
     assert records.save_call("CA1").wait(SOON_S)
+    taken, run = Event(), DatabaseThread.run
+
+    def noted(thread: DatabaseThread, work: Callable[[Connection], str]) -> str:
+        taken.set()
+        return run(thread, work)
+
+    monkeypatch.setattr(DatabaseThread, "run", noted)
     with locked(sqlite_url):
         first = records.save_turn("CA1", 1, text="בעיר", who="caller")
-        assert not first.wait(0.2)
+        assert taken.wait(SOON_S)
         second = records.save_turn("CA1", 1, text="בעיר חיפה")
         assert second is not first
     assert second.wait(SOON_S)
@@ -329,10 +340,10 @@ def test_a_failed_read_raises_and_the_reader_stays_usable(database_url: str, sta
 
 
 def test_a_question_that_takes_too_long_is_given_up(postgres_url: str) -> None:
-    records = Records(postgres_url, read_s=0.2)
+    records = Records(postgres_url, read_s=1.5)
     assert records.start().wait(SOON_S)
-    with pytest.raises(ReadTimeoutError, match=r"no answer within 0\.2 s"):
-        records.read(lambda connection: connection.execute(text("SELECT pg_sleep(2)")))
+    with pytest.raises(ReadTimeoutError, match=r"no answer within 1\.5 s"):
+        records.read(lambda connection: connection.execute(text("SELECT pg_sleep(6)")))
     assert records.save_call("CA1").wait(SOON_S)
     assert records.list_calls()
     records.stop(1)
