@@ -20,9 +20,9 @@ NEVER_OPENS = CallScript(line=Line(signature="forged", connect_after_s=1.0))
 
 @pytest.fixture(scope="module")
 async def world() -> AsyncIterator[World]:
-    """Twilio's patience is a second; what the caller hears from `<Say>` lasts a second and a half."""
-    settings = {"HANGUP_FALLBACK_S": "1", "MEDIA_SILENCE_S": "3", "PREWARM_UNCLAIMED_S": "3", "DRAIN_SECONDS": "0"}
-    async with World(settings, speak=lambda text, language: hum(text[:25], language)) as world:
+    """Twilio's patience is three seconds; what the caller hears from `<Say>` lasts longer."""
+    settings = {"HANGUP_FALLBACK_S": "3", "MEDIA_SILENCE_S": "6", "PREWARM_UNCLAIMED_S": "8", "DRAIN_SECONDS": "0"}
+    async with World(settings, speak=lambda text, language: hum(text[:60], language)) as world:
         yield world
         assert world.model.violations == []
 
@@ -60,7 +60,7 @@ async def _lose_twice(world: World, kind: str) -> None:
 
 
 async def test_twilio_may_know_of_the_loss_first_and_take_its_time_with_the_fresh_stream(world: World) -> None:
-    talk = await talking(world, line=CallScript(line=Line(connect_after_s=1.6)))
+    talk = await talking(world, line=CallScript(line=Line(connect_after_s=3.6)))
     since = time.monotonic()
     talk.call.drop("vanish")
     talk.call.stream.over.set()  # Twilio's own end has given it up; on Kav's nothing has happened
