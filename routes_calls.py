@@ -57,6 +57,9 @@ RECORD_WAIT_S: Final = 2.0
 BASES: Final = ("/calls", "/do-not-call")
 """Beneath these, errors are JSON, whoever finds them."""
 
+FORMS: Final = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
+"""What a page of anybody's may send; the first is also what curl makes of a body that is not named."""
+
 SEE: Final = "see GET /openapi.yaml, or docs/calls.md"
 
 T = TypeVar("T", bound=BaseModel)
@@ -323,6 +326,9 @@ def _read(kind: type[T]) -> T:
         found = json.loads(request.get_data())
     except (ValueError, RecursionError):
         raise Refused(400, "no_json", "the body is no JSON", "send a JSON object, see docs/calls.md") from None
+    if request.mimetype in FORMS:
+        remedy = "send it with the header `Content-Type: application/json`"
+        raise Refused(400, "no_json", f"the body is JSON, and was sent as a form ({request.mimetype})", remedy)
     try:
         return kind.model_validate(found)
     except ValidationError as error:

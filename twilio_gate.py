@@ -118,4 +118,7 @@ def _is_from_another_page(asked: Request) -> bool:
 
 def call_sid() -> str:
     """Return the sid of the call that the request is about, as it says, for a log line."""
-    return request.form.get("CallSid", "")[:SHOWN_SID_CHARS] if request.method == "POST" else ""
+    if request.method != "POST":
+        return ""
+    request.get_data()  # is kept, or a body that was looked at as a form could not be read as what it is any more
+    return request.form.get("CallSid", "")[:SHOWN_SID_CHARS]

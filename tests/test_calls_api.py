@@ -1,5 +1,6 @@
 """Guards POST /calls and the do-not-call list: who may ask, what is refused and how, and that nobody is rung twice."""
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -46,7 +47,7 @@ class Operator:
     """Whoever has the token, in front of one Kav."""
 
     def __init__(self, api: TwilioApi, whole: Flask) -> None:
-        self.api, self.tickets = api, Tickets()
+        self.api, self.whole, self.tickets = api, whole, Tickets()
         self.kav: Kav = whole.extensions["kav"]
         app = Flask("operator")
         app.config["MAX_CONTENT_LENGTH"] = 64 * 1024
@@ -202,6 +203,25 @@ def test_what_cannot_be_right_is_refused_before_twilio_hears_of_it(
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[" * 50_000, b'{"to": 1, "to": }', b"null", b"[]", b'"x"'])
 def test_a_body_that_is_no_json_object_is_refused(operator: Operator, body: bytes) -> None:
     assert refusal(operator.ask("POST", "/calls", data=body), 400) in ("no_json", "invalid_body")
+
+
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+MULTIPART = {"Content-Type": "multipart/form-data; boundary=x"}
+
+
+@pytest.mark.parametrize("form", [FORM, MULTIPART])
+@pytest.mark.parametrize("path", ["/calls", "/do-not-call"])
+def test_json_that_is_sent_as_a_form_is_refused_and_the_header_is_named(
+    start: Callable[..., Operator], path: str, form: dict[str, str]
+) -> None:
+    operator, sent = start(), {"to": DANA, "flow": "sales", "variables": {"name": "a&b=c+%20d"}}
+    client, token = operator.whole.test_client(), {"Authorization": f"Bearer {API_TOKEN}"}
+    answer = client.post(path, data=json.dumps(sent), headers=token | form)
+    assert refusal(answer, 400) == "no_json"
+    assert answer.get_json()["error"]["remedy"] == "send it with the header `Content-Type: application/json`"
+    assert "is no JSON" not in answer.text
+    assert "is no JSON" in client.post(path, data="to=0501234567&flow=sales", headers=token | form).text
+    assert operator.placed == []
 
 
 def test_a_body_that_is_too_long_is_refused(operator: Operator) -> None:
