@@ -5,11 +5,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from select import POLLIN
 from typing import Any, Final, get_args
 
 import gevent
-from flask import Blueprint, Flask, Response, abort, g, render_template, request, session
+from flask import (
+    Blueprint,
+    Flask,
+    Response,
+    abort,
+    g,
+    make_response,
+    redirect,
+    render_template,
+    request,
+    session,
+    url_for,
+)
 from gevent import monkey
 
 import stream_registry
@@ -219,4 +232,12 @@ def init_app(app: Flask, console: Console) -> None:
     PhonePages(exchange, base).add_to(blueprint)
     exchange.add_socket(app)
     app.register_blueprint(blueprint)
+    if console.door.open:
+        to_console = partial(_to_console, console.door)
+        app.add_url_rule("/", "root", to_console, provide_automatic_options=False)
     warm_up(app, blueprint)
+
+
+def _to_console(door: Door) -> Response:
+    """Bring whoever opens the bare address, as `make run` prints it, to the console."""
+    return door.harden(make_response(redirect(url_for("console.live"), 303)))

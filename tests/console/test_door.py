@@ -29,6 +29,21 @@ def test_without_a_password_there_is_no_console_and_it_says_how_to_get_one(open_
         assert "KAV_CONSOLE_PASSWORD" in answer.text
 
 
+def test_the_bare_address_leads_to_the_console_and_is_no_other_path(open_console: Open) -> None:
+    visitor = open_console(records=False).visitor()
+    answer = visitor.get("/")
+    assert (answer.status_code, answer.location) == (303, "/console/")
+    assert HEADERS.items() <= dict(answer.headers).items()
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert [visitor.get(path).status_code for path in ("/?a=b", "/index.html", "/login")] == [303, 404, 404]
+    assert visitor.get("/", follow_redirects=True).request.path == "/console/login"
+
+
+def test_without_a_console_there_is_nothing_at_the_bare_address(open_console: Open) -> None:
+    answer = open_console(records=False, KAV_CONSOLE_PASSWORD="").visitor().get("/")
+    assert (answer.status_code, "Location" in answer.headers) == (404, False)
+
+
 def test_a_rehearsal_makes_a_password_up_and_says_it(open_console: Open) -> None:
     place = open_console(records=False, KAV_CONSOLE_PASSWORD="", KAV_REHEARSAL=True)
     said = place.app.extensions["kav.console"].welcome()
