@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -191,6 +192,16 @@ def test_of_a_recording_of_which_nobody_has_told_nothing_is_claimed(open_console
         assert saved.wait(5)
         page = operator.get(f"/console/calls/{call_sid}").text
         assert (told in page, page.count("told of no recording") + page.count("not recorded")) == (True, 1), call_sid
+
+
+@pytest.mark.parametrize(("language", "told"), [("en", "Twilio's status"), ("he", "מצב אצל Twilio")])
+def test_twilio_s_status_is_told_of_telephone_calls_alone(place: Place, language: str, told: str) -> None:
+    records, operator = place.kav.records, in_language(place.operator(), language)
+    for call_sid, line in (("CAtelephone", "twilio"), ("CAold", None), ("CAtest", "browser")):
+        recorded(place, call_sid, line=line)
+        assert records.save_call_status(call_sid, "completed", 3, "inbound").wait(5)
+    pages = {sid: shown(operator.get(f"/console/calls/{sid}").text) for sid in ("CAtelephone", "CAold", "CAtest")}
+    assert [sid for sid, page in pages.items() if told in unescape(page)] == ["CAtelephone", "CAold"]
 
 
 def test_of_the_recording_of_an_erased_call_nothing_is_said(place: Place) -> None:
