@@ -253,7 +253,7 @@ async def test_say_takes_its_time_and_hangup_ends_the_call() -> None:
 
         assert call.said == ["שלום"]
         assert call.answered_at is not None
-        assert 0.2 <= ended - call.answered_at < 2
+        assert 0.2 <= ended - call.answered_at < 5
 
 
 async def test_redirect_goes_on_with_the_document_it_names() -> None:
@@ -384,7 +384,8 @@ async def test_a_caller_who_hangs_up_sends_stop_closes_and_is_reported_with_a_du
 
         assert bot.messages[-1]["event"] == "stop"
         status = app.forms("status")
-        assert [(form["CallStatus"], form["CallDuration"]) for form in status] == [("completed", "1")]
+        assert [form["CallStatus"] for form in status] == ["completed"]
+        assert 1 <= int(status[0]["CallDuration"]) <= 5, "begun seconds"
         assert app.forms("after-stream") == []
 
 

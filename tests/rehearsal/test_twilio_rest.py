@@ -146,7 +146,7 @@ async def test_completed_hangs_up_a_live_call_with_stop_and_no_action() -> None:
         assert updated.status == "completed"
         assert len(bot.of("stop")) == 1
         assert app.forms("after-stream") == []
-        assert (await ask(lambda: rest.calls(call.sid).fetch())).duration == "1"
+        assert (await ask(lambda: rest.calls(call.sid).fetch())).duration in {"1", "2", "3", "4", "5"}
 
 
 async def test_a_ringing_call_may_be_canceled() -> None:
