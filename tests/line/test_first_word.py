@@ -12,14 +12,15 @@ from tests.line.listening import SPEECH, Talk, Voiced, noise, say, talking
 
 AT_ONCE_S = 3.0
 """Room for a busy machine; the bench holds Kav to a twentieth of it."""
-SLOW_S = 0.6
+SLOW_S = 3.0
+"""The model is not there when the caller speaks, though the machine stood still meanwhile."""
 GREETING, ANSWER = noise(1, 1000), noise(2, 600)
 
 
 @pytest.fixture(scope="module")
 async def world() -> AsyncIterator[World]:
-    """Short turns."""
-    async with World({"VAD_SILENCE_MS": "200", "MODEL_REPLY_TIMEOUT_S": "3", "DRAIN_SECONDS": "0"}) as world:
+    """Short turns, and patience with a model that is slow to come."""
+    async with World({"VAD_SILENCE_MS": "200", "DRAIN_SECONDS": "0", "MODEL_CONNECT_TIMEOUT_S": "10"}) as world:
         yield world
         assert world.model.violations == [], "Kav broke the model's rules"
 
@@ -70,7 +71,7 @@ async def test_every_caller_frame_is_forwarded_bit_for_bit_in_order(world: World
 
 @pytest.mark.parametrize(
     "faults",
-    [[Faults(upgrade_after_s=SLOW_S)], [Faults(upgrade_after_s=SLOW_S / 2, refuse_status=503)]],
+    [[Faults(upgrade_after_s=SLOW_S)], [Faults(upgrade_after_s=SLOW_S, refuse_status=503)]],
     ids=["slow", "refused at first"],
 )
 async def test_what_the_caller_says_before_the_model_is_ready_comes_first(world: World, faults: list[Faults]) -> None:
