@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from kav.call.playhead import MARK_PATIENCE_S
 from rehearsal.model import ModelSession, Script
 from rehearsal.peer import Peer
 from rehearsal.twilio import Call, CallScript
@@ -15,6 +16,11 @@ from rehearsal.world import World
 AT_ONCE_S = 3.0
 """Close frame and FIN on both sides, counted from the trigger, on a machine that is busy with much else; `make bench`
 holds Kav to a thirtieth of it."""
+
+ECHOED_S = MARK_PATIENCE_S - 0.2
+"""The same for an end that waits until the caller has heard the last word, counted from the echo of its mark: a Kav
+that is deaf to the echo ends the call all the same, but no sooner than that patience after the word."""
+
 WAIT_S = 10.0
 
 

@@ -9,7 +9,10 @@ import pytest
 from rehearsal.model import ModelSession
 from rehearsal.world import World
 from stream_registry import TERMINAL_STATUSES
+from tests.line.conftest import MEDIA_SILENCE_S
 from tests.line.ending import AT_ONCE_S, Talk, fin, talking
+
+MAX_CALL_S = 5.0
 
 
 async def end_by_status(talk: Talk, status: str = "completed") -> float:
@@ -81,6 +84,7 @@ async def test_the_flag_that_the_webhook_sets_is_the_one_that_the_loop_reads(wor
     since = await end_by_status(talk)
     await fin(talk.call.socket, since)
     await fin(talk.session.peer, since, framed=False)
+    await assert_ended_once(talk, "call_status_completed")
 
 
 # Trigger 1.5: the caller hangs up, or the socket dies
@@ -121,7 +125,7 @@ async def test_a_line_that_vanishes_is_given_up_within_the_media_silence(world: 
     talk = await talking(world)
     since = time.monotonic()
     talk.call.drop("vanish")
-    await talk.closed(since, within_s=3 + AT_ONCE_S, twilio=False)
+    await talk.closed(since, within_s=MEDIA_SILENCE_S + AT_ONCE_S, twilio=False)
     await talk.call.until_streaming(streams=2)
     await talk.call.hang_up()
     assert (await talk.record()).reasons[0] == "no_media"
@@ -161,13 +165,13 @@ async def test_a_model_that_goes_ends_the_call_with_an_apology(
 
 
 async def test_the_hard_limit_closes_both_sockets_and_hangs_up() -> None:
-    async with World({"MAX_CALL_S": "1.5"}) as short:
+    async with World({"MAX_CALL_S": str(MAX_CALL_S)}) as short:
         talks = await asyncio.gather(*(talking(short) for _ in range(3)))
         freeze_all(talks[1])
         for talk in talks:
             started = talk.call.stream.started_at
             assert started is not None
-            await talk.closed(started + 1.5, model=talk is not talks[1])
+            await talk.closed(started + MAX_CALL_S, model=talk is not talks[1])
             await talk.call.until_ended()
             await assert_ended_once(talk, "max_duration")
             assert talk.call.said == []

@@ -17,10 +17,12 @@ from rehearsal.twilio import Call
 from rehearsal.world import World
 from tests.line.ending import record
 from tests.line.listening import SPEECH, Talk, noise
-from tests.line.test_conversation import LOCKSMITH, Judging
+from tests.line.test_conversation import LOCKSMITH, LONG_MS, Judging
 
 MADE_UP, LEAVES = CallTool("open_the_safe", {}), CallTool("end_call", {"language": "he"})
-AT_ONCE_S, WAIT_S = 3.0, 15.0
+REACTION_S, MEAN_LAG_S = 1.5, 0.5
+"""What no busy machine comes to; the bench holds Kav to a small part of it."""
+WAIT_S = 15.0
 
 TEXT_IN, AUDIO_IN, CACHED, TEXT_OUT, AUDIO_OUT = (Decimal(price) for price in ("4", "32", "0.40", "24", "64"))
 """USD per million tokens of gpt-realtime-2.1, as its price list says: as many millionths of a dollar for one."""
@@ -72,9 +74,9 @@ async def measured_once(world: World, flow: str) -> dict[str, float]:
 
 
 async def test_what_a_call_cost_and_how_it_went_is_on_record_and_measured(world: World) -> None:
-    call = await world.call(Judging([MADE_UP, LEAVES]), to=LOCKSMITH)
+    call = await world.call(Judging([MADE_UP, LEAVES], long=1), to=LOCKSMITH)
     talk = Talk(call, await world.session_of(call))
-    await call.until(lambda: talk.heard_ms_of(noise(1, 300)) >= 100)
+    await call.until(lambda: talk.heard_ms_of(noise(1, LONG_MS)) >= 100)
     await call.say(SPEECH)  # over the greeting
     await call.until(lambda: talk.heard_ms_of(noise(2, 300)) == 300)
     await call.say(SPEECH)
@@ -86,10 +88,10 @@ async def test_what_a_call_cost_and_how_it_went_is_on_record_and_measured(world:
     counted = await measured_once(world, "locksmith")
     assert counted['kav_cost_usd_total{flow="locksmith"}'] == pytest.approx(spent / 1_000_000)
     assert (counted["kav_barge_ins_total"], counted["kav_barge_in_seconds_count"]) == (1, 1)
-    assert 0 < counted["kav_barge_in_seconds_sum"] < AT_ONCE_S
+    assert 0 < counted["kav_barge_in_seconds_sum"] < REACTION_S
     assert counted['kav_breaches_total{what="judge"}'] == 1
     assert counted["kav_hub_lag_seconds_count"] > 10, "ten times a second"
-    assert counted["kav_hub_lag_seconds_sum"] < counted["kav_hub_lag_seconds_count"] * AT_ONCE_S
+    assert counted["kav_hub_lag_seconds_sum"] < counted["kav_hub_lag_seconds_count"] * MEAN_LAG_S
 
 
 async def unreported(world: World, call: Call) -> tuple[bool, dict[str, int]]:

@@ -9,7 +9,7 @@ from rehearsal.model import CallTool, Reply, ReplyRequest
 from rehearsal.twilio import Call, CallScript, Human
 from rehearsal.world import World
 from tests.line.listening import SPEECH, Talk, noise
-from tests.line.test_conversation import Judging, orders
+from tests.line.test_conversation import LONG_MS, Judging, orders
 
 BAKERY, KIOSK = "+97231110042", "+97231110043"
 ANNOUNCEMENT = "השיחה מוקלטת."
@@ -79,8 +79,8 @@ async def test_last_words_are_announced_too(world: World) -> None:
 
 
 async def test_a_caller_who_talked_over_the_announcement_is_told_before_anything_else(world: World) -> None:
-    call, talk = await call_to(world, KIOSK, Judging([CallTool("unclear", {"language": "he"})]))
-    await call.until(lambda: talk.heard_ms_of(noise(1, 300)) >= 20)
+    call, talk = await call_to(world, KIOSK, Judging([CallTool("unclear", {"language": "he"})], long=1))
+    await call.until(lambda: talk.heard_ms_of(noise(1, LONG_MS)) >= 20)
     await call.say(SPEECH)
     await call.until(lambda: talk.heard_ms_of(noise(2, 300)) == 300)
     await call.until(lambda: talk.heard_ms_of(noise(3, 300)) == 300)
@@ -92,8 +92,8 @@ async def test_a_caller_who_talked_over_the_announcement_is_told_before_anything
 
 
 async def test_a_human_is_announced_by_the_bot_where_the_caller_talked_over_the_greeting(world: World) -> None:
-    call, talk = await call_to(world, BAKERY, Judging([ASKS_FOR_A_PERSON]))
-    await call.until(lambda: talk.heard_ms_of(noise(1, 300)) >= 20)
+    call, talk = await call_to(world, BAKERY, Judging([ASKS_FOR_A_PERSON], long=1))
+    await call.until(lambda: talk.heard_ms_of(noise(1, LONG_MS)) >= 20)
     await call.say(SPEECH)
     await call.until_ended()
     assert call.dialled == ["+97231110009"]

@@ -8,9 +8,9 @@ from rehearsal.model import CallTool
 from rehearsal.model.mulaw import hum
 from rehearsal.twilio import Callbacks, CallScript, Human
 from rehearsal.world import World
-from tests.line.ending import fin, record
+from tests.line.ending import ECHOED_S, fin, record
 from tests.line.listening import SPEECH, Talk, noise
-from tests.line.test_conversation import LOCKSMITH, Judging, orders
+from tests.line.test_conversation import LOCKSMITH, LONG_MS, Judging, orders
 
 ASKS_FOR_A_PERSON = CallTool("transfer_to_human", {"language": "he"})
 
@@ -39,7 +39,7 @@ async def test_the_human_is_rung_when_the_announcement_was_heard_and_nobody_hang
     talk = await asks_for_a_person(world, Human("answered", talks_s=2.0))
     await talk.call.until_socket_closed()
     assert talk.heard_ms_of(noise(2, 300)) == 300, "the announcement was heard to its end"
-    await fin(talk.session.peer, talk.call.heard[-1].end_s)
+    await fin(talk.session.peer, talk.call.marks_echoed[-1][0], ECHOED_S)
     await talk.call.until_ended()
     assert talk.call.verbs == ["Connect", "Dial", "Hangup"]
     assert talk.call.dialled == ["+97231110009"]
@@ -72,11 +72,11 @@ async def test_the_end_of_a_call_that_a_human_has_had_is_asked_for_when_nobody_t
 
 
 async def test_a_caller_who_speaks_over_the_announcement_stays(world: World) -> None:
-    call = await world.call(Judging([ASKS_FOR_A_PERSON]), to=LOCKSMITH)
+    call = await world.call(Judging([ASKS_FOR_A_PERSON], long=2), to=LOCKSMITH)
     talk = Talk(call, await world.session_of(call))
     await call.until(lambda: talk.heard_ms_of(noise(1, 300)) == 300)
     await call.say(SPEECH)
-    await call.until(lambda: talk.heard_ms_of(noise(2, 300)) >= 50)
+    await call.until(lambda: talk.heard_ms_of(noise(2, LONG_MS)) >= 50)
     talk.session.ears.hear_speech()
     await call.until(lambda: talk.heard_ms_of(noise(3, 300)) == 300)
     assert call.dialled == []
