@@ -13,7 +13,7 @@ from flask.cli import with_appcontext
 from sqlalchemy.exc import DBAPIError
 
 from kav.doctor import FALLBACK_PATH, STATUS_PATH, VOICE_PATH, base_url_fault, examine
-from kav.flow_files import Checked, FlowFileError, check_folder, folder_of, load_flows, secrets_of
+from kav.flow_files import Checked, FlowFileError, check_file, check_folder, folder_of, load_flows, secrets_of
 from kav.records import migration, retention
 from kav.records.database import build_engine, parse_url, summary
 from kav.records.errors import RecordsError
@@ -72,13 +72,13 @@ def doctor() -> None:
 
 
 @click.command("check-flows")
-@click.argument("folder", type=click.Path(path_type=Path), default=None)
+@click.argument("where", metavar="[FOLDER|FILE]", type=click.Path(path_type=Path), default=None)
 @with_appcontext
-def check_flows(folder: Path | None) -> None:
-    """Check the flow files of FOLDER (default: KAV_FLOWS): a line each; exit status 1 when any of them has a fault."""
-    folder = folder or folder_of(_settings().KAV_FLOWS)
-    near = folder.resolve().is_relative_to(Path.cwd())
-    checked = check_folder(Path(os.path.relpath(folder)) if near else folder)
+def check_flows(where: Path | None) -> None:
+    """Check the flow files of FOLDER (default: KAV_FLOWS), or FILE alone: a line each; exit status 1 for any fault."""
+    where = where or folder_of(_settings().KAV_FLOWS)
+    shown = Path(os.path.relpath(where)) if where.resolve().is_relative_to(Path.cwd()) else where
+    checked = (check_file(shown),) if shown.is_file() else check_folder(shown)
     for one in checked:
         click.echo("\n".join(str(fault) for fault in one.faults) or _summary(one))
     if any(one.faults for one in checked):

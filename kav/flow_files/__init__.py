@@ -8,7 +8,7 @@
 """
 
 from kav.flow_files.faults import Fault, FlowFileError
-from kav.flow_files.folder import FOLDER, Checked, Flows, check_folder, folder_of, load_flows
+from kav.flow_files.folder import FOLDER, Checked, Flows, check_file, check_folder, folder_of, load_flows
 from kav.flow_files.reading import read_flow
 from kav.flow_files.tools import fill_in, secrets_of, usable
 
@@ -18,6 +18,7 @@ __all__ = [
     "Fault",
     "FlowFileError",
     "Flows",
+    "check_file",
     "check_folder",
     "fill_in",
     "folder_of",

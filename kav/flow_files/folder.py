@@ -72,7 +72,16 @@ def load_flows(folder: Path = FOLDER, default_numbers: Sequence[str] = ()) -> Fl
 
 def check_folder(folder: Path) -> tuple[Checked, ...]:
     """Read every flow file of a folder and say what is wrong with each."""
-    paths = sorted(path for path in folder.glob("*") if path.suffix in (".yaml", ".yml"))
+    return _check(folder, sorted(path for path in folder.glob("*") if path.suffix in (".yaml", ".yml")))
+
+
+def check_file(path: Path) -> Checked:
+    """Read one flow file and say what is wrong with it by itself."""
+    (checked,) = _check(path.parent, [path])
+    return checked
+
+
+def _check(folder: Path, paths: Sequence[Path]) -> tuple[Checked, ...]:
     if not paths:
         fault = Fault(str(folder), 1, "", "there are no flow files here", "put one file a business here, docs/flows.md")
         return (Checked(str(folder), None, (fault,)),)

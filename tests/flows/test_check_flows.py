@@ -33,6 +33,17 @@ def test_without_a_folder_those_are_checked_that_kav_runs_with(tmp_path: Path) -
     assert "bakery.yaml: ok" in result.output
 
 
+def test_one_file_is_checked_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, SMALL)
+    write(tmp_path, SMALL.replace("yes_no", "maybe"), "other.yaml")
+    good, faulty = check("bakery.yaml"), check("other.yaml")
+    assert (good.exit_code, good.output) == (0, "bakery.yaml: ok (bakery; inbound; +97231110042; 3 steps)\n")
+    assert (faulty.exit_code, faulty.output.count("\n"), faulty.output[:15]) == (1, 1, "other.yaml:14: ")
+    missing = check("nowhere.yaml")
+    assert (missing.exit_code, "there are no flow files here" in missing.output) == (1, True)
+
+
 def test_each_fault_has_a_line_and_the_command_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine").mkdir()
