@@ -14,9 +14,12 @@ from dotenv import dotenv_values
 
 ROOT = Path(__file__).parent.parent
 DEFAULT_PORT = 8080
+HEEDED = ("PORT", "KAV_CONSOLE_PASSWORD")
+"""All else in the environment and in .env is for real calls: a rehearsal looks the same everywhere."""
 _WELCOME = """\
 There is no OPENAI_API_KEY, so this is a rehearsal: stand-ins play the telephone network and the model, with real
 speech over real sockets. Kav between them is the real one. Nothing leaves this machine, nothing is billed.
+Of the environment and .env it heeds PORT and KAV_CONSOLE_PASSWORD; the other settings are for real calls.
 """
 _STAYS = """\
 Kav stays up at {url} for this machine only (KAV_REHEARSAL); its records go when it goes.
@@ -37,8 +40,8 @@ def main() -> int:
     from rehearsal.kav import KavDied  # what a rehearsal needs is not installed where real calls are served
 
     try:
-        port = chosen_port(os.environ.get("PORT", ""))
-        return asyncio.run(_until_stopped(_rehearse(port)))
+        told = told_for_rehearsals(os.environ, Path(".env"))
+        return asyncio.run(_until_stopped(_rehearse(chosen_port(told["PORT"]), told["KAV_CONSOLE_PASSWORD"])))
     except (KavDied, OSError, ValueError) as error:
         print(f"Kav did not come up: {error}", file=sys.stderr)
         return 1
@@ -48,6 +51,12 @@ def has_key(environment: Mapping[str, str], env_file: Path) -> bool:
     """Whether real calls can be served: the environment counts first, as it does for Kav's settings."""
     name = "OPENAI_API_KEY"
     return bool(environment.get(name, dotenv_values(env_file).get(name) or ""))
+
+
+def told_for_rehearsals(environment: Mapping[str, str], env_file: Path) -> dict[str, str]:
+    """What of the settings a rehearsal heeds, as `has_key` reads them; empty where nothing is said."""
+    written = dotenv_values(env_file)
+    return {name: environment.get(name) or written.get(name) or "" for name in HEEDED}
 
 
 def chosen_port(wanted: str) -> int:
@@ -82,7 +91,7 @@ async def _until_stopped(work: Coroutine[Any, Any, int]) -> int:
         return 0
 
 
-async def _rehearse(port: int) -> int:
+async def _rehearse(port: int, password: str) -> int:
     """One call to watch, then stay up. Returns the exit status if Kav ends by itself."""
     from rehearsal.__main__ import KAV_SETTINGS, RECORDINGS, rehearse
     from rehearsal.printer import to_terminal
@@ -95,7 +104,7 @@ async def _rehearse(port: int) -> int:
     scenario = load(FOLDER / "first_call.yaml")
     voices = Voices([scenario])
     await asyncio.to_thread(voices.warm_up)
-    password = secrets.token_urlsafe(9)
+    password = password or secrets.token_urlsafe(9)
     settings = {**KAV_SETTINGS, "KAV_CONSOLE_PASSWORD": password}
     async with World(settings, speak=voices.speak, signed=False, port=port) as world:
         await rehearse(world, scenario, voices, to_terminal(dict(os.environ)), RECORDINGS / "first_call.wav")
