@@ -43,7 +43,9 @@ async def test_the_third_call_within_the_hour_is_told_so_and_opens_no_model(worl
 
 
 async def test_who_was_told_that_the_lines_are_busy_may_call_again() -> None:
-    async with World({"CALLS_PER_CALLER_PER_HOUR": "2", "MAX_CALLS": "1", "DRAIN_SECONDS": "0"}) as narrow:
+    settings = {"CALLS_PER_CALLER_PER_HOUR": "2", "MAX_CALLS": "1", "DRAIN_SECONDS": "0"}
+    settings |= {"SILENCE_ASK_S": "60", "SILENCE_CLOSE_S": "90"}  # somebody is silent while others are turned away
+    async with World(settings) as narrow:
         somebody = await talking(narrow)
         for _ in range(3):
             await told(narrow, await narrow.twilio.call("+972507777777", NUMBER), BUSY)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 import pytest
 
 from kav.call.chronicle import LEFT
+from rehearsal.kav import ROOT
 from rehearsal.model import CallTool, Faults, ModelSession, Reply, ReplyRequest, Say, Script
 from rehearsal.tools import TOKEN
 from rehearsal.world import World
@@ -16,12 +17,19 @@ from tests.line.listening import SPEECH, Talk, noise
 CLINIC = "+97231110002"
 RESUME = "רוצה שנמשיך מאיפה שהיינו?"
 DAY = {"day": "2026-11-24"}
+TOOL_S = 15
 
 
 @pytest.fixture(scope="module")
-async def world() -> AsyncIterator[World]:
-    """Short turns."""
-    async with World({"VAD_SILENCE_MS": "200", "MODEL_REPLY_TIMEOUT_S": "3", "DRAIN_SECONDS": "0"}) as world:
+async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    """Short turns, and a tool that is given as long as there is: so late an answer is told from none."""
+    clinic = (ROOT / "flows" / "clinic.yaml").read_text(encoding="utf-8")
+    patient = clinic.replace("timeout_s: 4\n", f"timeout_s: {TOOL_S}\n")
+    assert patient != clinic
+    flows = tmp_path_factory.mktemp("flows")
+    (flows / "clinic.yaml").write_text(patient, encoding="utf-8")
+    settings = {"VAD_SILENCE_MS": "200", "DRAIN_SECONDS": "0", "KAV_FLOWS": str(flows)}
+    async with World(settings) as world:
         yield world
         assert world.model.violations == [], "Kav broke the model's rules"
 
@@ -152,7 +160,7 @@ async def test_a_caller_who_hangs_up_while_a_tool_works_leaves_nothing_behind(wo
     await talk.call.until(lambda: world.tools.times("/api/free-slots?day=2026-12-01") == 1)
     await talk.call.hang_up()
 
-    async with asyncio.timeout(3):  # the tool's own time is four seconds, its answer's twenty
+    async with asyncio.timeout(8):  # the tool's own time is fifteen seconds, its answer's twenty
         while (await world.kav.health())["greenlets"] > before:
             await asyncio.sleep(0.05)
     assert world.tools.times("/api/free-slots?day=2026-12-01") == 1
@@ -182,7 +190,7 @@ async def test_a_tool_that_works_while_the_model_is_lost_is_asked_once_and_the_n
     world: World,
 ) -> None:
     world.tools.asked.clear()
-    world.tools.offer("/api/free-slots?day=2026-11-24", {"free": ["10:00"]}, after_s=1.5)
+    world.tools.offer("/api/free-slots?day=2026-11-24", {"free": ["10:00"]}, after_s=4)
     talk = await asked(world, Asking())
     await talk.call.until(lambda: world.tools.times("/api/free-slots?day=2026-11-24") == 1)
     talk.session.reset()
@@ -212,7 +220,7 @@ async def test_a_tool_that_is_back_before_the_next_model_is_told_with_all_the_re
 async def test_a_tool_that_works_while_the_line_is_lost_is_told_of_as_one_that_nobody_has_heard_the_end_of(
     world: World,
 ) -> None:
-    world.tools.offer("/api/free-slots?day=2026-11-24", {"free": ["10:00"]}, after_s=1.5)
+    world.tools.offer("/api/free-slots?day=2026-11-24", {"free": ["10:00"]}, after_s=4)
     times = world.tools.times("/api/free-slots?day=2026-11-24")
     talk = await asked(world, Asking())
     await talk.call.until(lambda: world.tools.times("/api/free-slots?day=2026-11-24") > times)

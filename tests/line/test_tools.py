@@ -15,7 +15,7 @@ GREETING, ANSWER, FILLER = noise(1, 300), noise(2, 600), noise(3, 800)
 @pytest.fixture(scope="module")
 async def world() -> AsyncIterator[World]:
     """Short turns."""
-    async with World({"VAD_SILENCE_MS": "200", "MODEL_REPLY_TIMEOUT_S": "3", "DRAIN_SECONDS": "0"}) as world:
+    async with World({"VAD_SILENCE_MS": "200", "DRAIN_SECONDS": "0"}) as world:
         yield world
         assert world.model.violations == [], "Kav broke the model's rules"
 

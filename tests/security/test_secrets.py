@@ -36,7 +36,7 @@ SECRETS = (
 @pytest.fixture(scope="module")
 async def world() -> AsyncIterator[World]:
     """A Kav with every secret there is, which logs all it can."""
-    async with World({**MORE, "DRAIN_SECONDS": "0", "MODEL_REPLY_TIMEOUT_S": "1"}) as world:
+    async with World({**MORE, "DRAIN_SECONDS": "0"}) as world:
         yield world
 
 
