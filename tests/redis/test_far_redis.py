@@ -26,7 +26,9 @@ OVER, RINGING = 120, 40
 """Calls that are over and still known, and those that have no stream yet: one after the other, a round took 32 s."""
 
 LOOK_FOR_S = ALIVE_FOR_S - 1
-WRITTEN_S = 4.0
+LEFT_MS = 1500
+"""Of a process's time; what a machine that stands still takes of it comes on top of the sign that may be late."""
+WRITTEN_S = 10.0
 """A chore is looked for twice a second, told within a second, and waits for its turn; on a busy machine."""
 
 
@@ -71,7 +73,7 @@ async def lives(far: Far) -> None:
     until = time.monotonic() + LOOK_FOR_S
     while time.monotonic() < until:
         left_ms = [cast("int", far.redis.pttl(scripts.process_key(process))) for process in far.processes]
-        assert min(left_ms) > (ALIVE_FOR_S - 2 * ALIVE_EVERY_S) * 1000, "a sign of life, and one that may be late"
+        assert min(left_ms) > LEFT_MS, "a sign of life, and one that may be late"
         await asyncio.sleep(0.1)
 
 
@@ -80,7 +82,7 @@ async def written(far: Far, n: int) -> float:
     began_at = time.monotonic()
     await ask_at(far.town, 0, STATUS, form(n, "completed"))
     while "REPORT" not in json.loads(cast("str", far.redis.hget(scripts.call_key(form(n)["CallSid"]), "chores"))):
-        assert time.monotonic() - began_at < 5 * WRITTEN_S, far.town.logs()
+        assert time.monotonic() - began_at < 2 * WRITTEN_S, far.town.logs()
         await asyncio.sleep(0.05)
     return time.monotonic() - began_at
 
@@ -98,7 +100,7 @@ async def test_a_far_redis_lets_everybody_live_and_tells_of_what_was_done(far: F
     await lives(far)
     assert max(await took) < WRITTEN_S
     for place in (0, 1):
-        assert "degraded" not in await far.town.health(place)
+        await far.town.until_healthy(place, lambda found: "degraded" not in found)
         assert "its process has died" not in far.town.kavs[place].log(1_000_000)
 
 

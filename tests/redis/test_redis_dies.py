@@ -8,14 +8,15 @@ from collections.abc import AsyncIterator
 import pytest
 
 from kav.settings import Settings
+from rehearsal.kav import KavProcess
 from tests.line.ending import fin
 from tests.line.listening import SPEECH, Talk
 from tests.line.test_conversation import orders
 from tests.redis.test_wandering_calls import ANSWERS, SECOND, heard
-from tests.redis.town import WAIT_S, Town, until
+from tests.redis.town import LOST, WAIT_S, Town, until
 
 DEFAULT_PATIENCE_S = Settings.model_fields["HANGUP_FALLBACK_S"].default
-AWAY, BACK = "Redis cannot be reached", "Redis is back"
+AWAY, BACK = LOST, "Redis is back"
 
 
 @pytest.fixture
@@ -34,6 +35,12 @@ async def patient() -> AsyncIterator[Town]:
 async def until_noticed(town: Town, *, away: bool) -> None:
     for place in (0, 1):
         await town.until_healthy(place, lambda found: ("degraded" in found) == away)
+
+
+def said_once(kav: KavProcess) -> None:
+    """An outage is said once, and its end; the server standing still for half a second may be one more."""
+    away, back = (kav.log(1_000_000).count(said) for said in (AWAY, BACK))
+    assert (away == back, away in (1, 2)) == (True, True), (away, back)
 
 
 async def test_calls_go_on_and_end_without_redis_and_are_shared_again_when_it_is_back(town: Town) -> None:
@@ -59,7 +66,7 @@ async def test_calls_go_on_and_end_without_redis_and_are_shared_again_when_it_is
     town.redis.start()
     await until_noticed(town, away=False)
     for kav in town.kavs:
-        assert (kav.log(1_000_000).count(AWAY), kav.log(1_000_000).count(BACK)) == (1, 1), "said once"
+        said_once(kav)
     await town.until_healthy(0, lambda found: found["shared"]["redis"] == "connected")
     town.go(voice=0, media=1, status=0)
     since = time.monotonic()
@@ -96,7 +103,7 @@ async def test_a_socket_that_is_lost_while_redis_is_away_for_a_moment_costs_nobo
         town.redis.signal(signal.SIGSTOP)
     await asyncio.sleep(0.3)  # as long as a stall has lasted when the socket is lost
     talk.call.drop("no_stop")
-    await asyncio.sleep(1.5)  # and goes on after that
+    await asyncio.sleep(0.7)  # and goes on after that
     if comes_back_empty:
         town.redis.start()
     else:
