@@ -84,7 +84,7 @@ async def test_a_call_is_told_from_its_first_second_to_its_end(world: World) -> 
         await call.hang_up()
         began = time.monotonic()
         told = await viewer.news_of(call.sid, over=True)
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 8
         assert told["seconds"] < 30
 
 

@@ -23,7 +23,8 @@ MOST_TABS = 60
 @pytest.fixture(scope="module")
 async def world() -> AsyncIterator[World]:
     """A console."""
-    async with World({"KAV_CONSOLE_PASSWORD": PASSWORD, "DRAIN_SECONDS": "0"}) as world:
+    quiet = {"SILENCE_ASK_S": "60", "SILENCE_CLOSE_S": "90"}  # nobody asks silent callers whether they are there
+    async with World({"KAV_CONSOLE_PASSWORD": PASSWORD, "DRAIN_SECONDS": "0", **quiet}) as world:
         yield world
 
 

@@ -99,7 +99,7 @@ async def test_a_typed_line_silences_a_bot_that_is_speaking(world: World, operat
     page.type("רגע")
     await until(lambda: page.stream.clears, "clear")
     await until(lambda: page.asked("conversation.item.truncate"), "truncate")
-    assert heard_ms(page) < 1500
+    assert heard_ms(page) < 5000
     (cut,) = page.asked("conversation.item.truncate")
     assert cut["audio_end_ms"] <= heard_ms(page)
     (turn,) = [turn for turn in (await page.state())["turns"] if turn["unheard"]]

