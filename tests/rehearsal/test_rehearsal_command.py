@@ -32,9 +32,9 @@ steps:
 expect:
   heard:
     - cut_off: שלום…
-      silent_within_ms: 1000
+      silent_within_ms: 3000
     - whole: אני מקשיבה.
-  closed_within_s: 1
+  closed_within_s: 4
 """
 WRONG = """
 title: Nothing is as it says
