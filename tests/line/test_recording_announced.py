@@ -23,6 +23,8 @@ closing: תודה, להתראות.
 steps:
   - id: bread
     ask: איזה לחם?
+  - id: day
+    ask: לאיזה יום?
 recording:
   announce: השיחה מוקלטת.
 """
@@ -32,6 +34,7 @@ transfer:
   announcement: רגע, אני מעבירה אתכם.
 """
 QUICK = CallScript(human=Human("answered", talks_s=0.2), say_s_a_character=0.002)
+ANSWERS = CallTool("answer_step", {"step": "bread", "value": "שיפון", "language": "he"})
 ASKS_FOR_A_PERSON = CallTool("transfer_to_human", {"language": "he"})
 
 
@@ -42,7 +45,8 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
     (flows / "bakery.yaml").write_text(FLOW.format(id="bakery", number=BAKERY) + TRANSFER, encoding="utf-8")
     (flows / "kiosk.yaml").write_text(FLOW.format(id="kiosk", number=KIOSK), encoding="utf-8")
     settings = {"KAV_FLOWS": str(flows), "VAD_SILENCE_MS": "200", "DRAIN_SECONDS": "0", "MODEL_RECONNECTS": "0"}
-    async with World(settings) as world:
+    patient = {"SILENCE_ASK_S": "30", "SILENCE_CLOSE_S": "60"}  # or a question after silence stands for a sentence
+    async with World({**settings, **patient}) as world:
         yield world
         assert [notice for call in world.twilio.calls for notice in call.violations] == [], "Kav broke Twilio's rules"
 
@@ -79,7 +83,7 @@ async def test_last_words_are_announced_too(world: World) -> None:
 
 
 async def test_a_caller_who_talked_over_the_announcement_is_told_before_anything_else(world: World) -> None:
-    call, talk = await call_to(world, KIOSK, Judging([CallTool("unclear", {"language": "he"})], long=1))
+    call, talk = await call_to(world, KIOSK, Judging([ANSWERS], long=1))
     await call.until(lambda: talk.heard_ms_of(noise(1, LONG_MS)) >= 20)
     await call.say(SPEECH)
     await call.until(lambda: talk.heard_ms_of(noise(2, 300)) == 300)
@@ -88,6 +92,7 @@ async def test_a_caller_who_talked_over_the_announcement_is_told_before_anything
     await call.until(lambda: talk.heard_ms_of(noise(4, 300)) == 300)
     told = [f"«{ANNOUNCEMENT}" in order for order in orders(talk)]
     assert told == [True, False, True, False, False, False], "greeting, judge, announcement, speak, judge, speak"
+    assert orders(talk)[2].endswith(f"«{ANNOUNCEMENT}»"), "as a phrase of its own, and not as the greeting again"
     await call.hang_up()
 
 
