@@ -26,6 +26,7 @@ Access = Literal["read", "write"]
 
 BUSY_S = 5  # SQLite: how long one attempt waits for another process's write
 WAL_RETRY_S = 0.02
+DRIVERS = ("pysqlite", "psycopg")  # others may be installed by somebody else, and are not tested
 CONNECT_S = 5  # PostgreSQL: longer than any sane network, short enough to try again soon
 STATEMENT_MS = 10_000  # PostgreSQL: a statement that takes longer is stuck behind a lock
 READ_ONLY = "25006"  # PostgreSQL, "read_only_sql_transaction"
@@ -93,6 +94,10 @@ def parse_url(database_url: str) -> URL:
         ) from None
     if url.get_backend_name() not in ("sqlite", "postgresql"):
         raise DatabaseMisconfiguredError("DATABASE_URL: Kav keeps records in SQLite or PostgreSQL, nowhere else")
+    if url.get_driver_name() not in DRIVERS:
+        raise DatabaseMisconfiguredError(
+            f"DATABASE_URL: the driver {url.get_driver_name()} is not installed; write {url.get_backend_name()}://..."
+        )
     if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
         raise DatabaseMisconfiguredError("DATABASE_URL names no file: three connections share it; use sqlite:///kav.db")
     return url

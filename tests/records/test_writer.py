@@ -378,7 +378,10 @@ def test_a_long_outage_is_logged_ever_more_rarely() -> None:
     assert [tries for tries in range(20) if is_worth_a_line(tries)] == [0, 1, 2, 4, 8, 16]
 
 
-@pytest.mark.parametrize("url", ["mysql://u:secret@h/d", "no url secret", "sqlite://", "sqlite:///:memory:"])
+@pytest.mark.parametrize(
+    "url",
+    ["mysql://u:secret@h/d", "postgresql+psycopg2://u:secret@h/d", "no url secret", "sqlite://", "sqlite:///:memory:"],
+)
 def test_a_database_url_that_cannot_work_is_refused_without_repeating_it(url: str) -> None:
     with pytest.raises(DatabaseMisconfiguredError, match="DATABASE_URL") as caught:
         Records(url, leases=False)

@@ -69,6 +69,7 @@ def test_a_peer_that_never_reads_gets_its_fin_at_once_and_frees_the_writer_that_
     with connected(buffer_bytes=SMALL) as (ws, peer):
         writer = fill(ws)
         closing = gevent.spawn(closes, ws)
+        until(lambda: ws.fin_at is not None)
         writer.get(timeout=WAIT_S)
         peer.sock.close()
         assert closing.get(timeout=WAIT_S) < AT_ONCE_S
