@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from statistics import median
 from typing import Any, get_args
 from urllib.parse import urlencode
 
@@ -36,6 +35,7 @@ DESCRIPTION: dict[str, Any] = yaml.safe_load(
 )
 AUTHORIZED = {"Authorization": f"Bearer {API_TOKEN}"}
 URI = "urn:openapi"
+PAGE_S = 0.1
 DOCUMENT = Registry[Any]().with_resource(URI, DRAFT202012.create_resource(DESCRIPTION))
 CLINIC = Flow("clinic", "Clinic", "inbound", ("+97231110002",), ("he",), {"he": "שלום."}, {"he": "להתראות."})
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -357,18 +357,17 @@ def test_each_of_ten_thousand_calls_pages_comes_in_under_100_ms(operator: Operat
     after: str | None = ""
     while after is not None:
         path = f"/calls?{urlencode({'after': after, 'business': 'clinic', 'limit': 200})}"
-        page, best_s = best_of_three(lambda path=path: operator.client.get(path, headers=AUTHORIZED).json)  # type: ignore[misc]  # bound now
+        page, best_s = best_of_some(lambda path=path: operator.client.get(path, headers=AUTHORIZED).json)  # type: ignore[misc]  # bound now
         took.append(best_s)
         after, seen = page["next"], seen + [call["call_sid"] for call in page["calls"]]
     assert seen == [row["call_sid"] for row in reversed(rows)]
-    assert median(took) < 0.1, took
-    assert max(took) < 1, took
+    assert max(took) < PAGE_S, took
 
 
-def best_of_three(ask: Callable[[], Any]) -> tuple[Any, float]:
-    """What is answered, and how long that took, without what else the machine did."""
-    took = []
-    for _ in range(3):
+def best_of_some(ask: Callable[[], Any]) -> tuple[Any, float]:
+    """What is answered, and how long that took, without what else the machine did: again where that was too long."""
+    took: list[float] = []
+    while len(took) < 3 or (len(took) < 10 and min(took) >= PAGE_S):
         began = time.perf_counter()
         found = ask()
         took.append(time.perf_counter() - began)

@@ -20,8 +20,9 @@ TOLD_AT_MOST: Final = 3
 
 def is_due(announcement: Texts, turns: Sequence[Turn]) -> bool:
     """Whether the caller is still to be told."""
-    times = sum(turn.phrase == RECORDING for turn in turns)
-    return bool(announcement) and times < TOLD_AT_MOST and not was_told(announcement, turns)
+    if not announcement or was_told(announcement, turns):
+        return False
+    return sum(turn.phrase == RECORDING for turn in turns) < TOLD_AT_MOST
 
 
 def was_told(announcement: Texts, turns: Sequence[Turn]) -> bool:
